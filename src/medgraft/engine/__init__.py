@@ -1,0 +1,1 @@
+"""How things run: the method protocol, one training loop, one predictor. Knows no method."""

@@ -1,0 +1,48 @@
+"""The one feature extractor: a single forward pass per image feeds whoever needs features."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medgraft.data.cohort import Cohort
+from medgraft.engine.loading import Loader
+from medgraft.engine.predict import batch_rows
+from medgraft.engine.progress import progress_bar
+from medgraft.models.model import Model
+
+
+def extract_features(
+    model: Model,
+    cohort: Cohort,
+    *,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    shown: bool | None = False,
+) -> Tensor:
+    """Features of every image of a cohort, in its order, in evaluation mode and without gradient.
+
+    Args:
+        model: any; left in the mode and on the device it was found in.
+        cohort: N rows, of which only the images are used.
+
+    Returns: (N, D) float32 on the CPU.
+    """
+    loader = Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
+    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    modes = {module: module.training for module in model.modules()}
+    groups = batch_rows(model, cohort, batch_size)
+    parts: list[Tensor] = []
+    model.eval().to(device)
+    try:
+        with torch.no_grad(), progress_bar("extracting features", len(groups), shown) as advance:
+            for rows in groups:
+                parts.append(model.features(loader(rows).images.to(device)).float().cpu())
+                advance(None)
+    finally:
+        model.to(home)
+        for module, training in modes.items():
+            module.training = training
+    order = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable"))
+    return torch.cat(parts)[order]

@@ -1,0 +1,324 @@
+"""The only training loop. Read `fit` from top to bottom: that is all that happens."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from medgraft.engine import checkpoint, optimizers, randomness
+from medgraft.engine.checkpoint import Saved
+from medgraft.engine.distributed import shard
+from medgraft.engine.objective import Objective
+from medgraft.engine.progress import Advance, progress_bar
+from medgraft.engine.run import Run
+from medgraft.engine.schedule import Schedule
+from medgraft.errors import RunError, SettingsError
+from medgraft.types import JSON, Progress
+
+
+class History(NamedTuple):
+    """How a training went.
+
+    rows: one per epoch: epoch, step, loss and its parts, score, lr, seconds.
+    rule: how the kept epoch was chosen; kept: that epoch, counted from 0.
+    """
+
+    rows: list[JSON]
+    rule: str
+    kept: int
+
+
+def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedule]) -> History:
+    """Train an objective to the end of its schedule, continuing from the run's last epoch boundary.
+
+    Args:
+        objective: its model is changed in place and holds the kept epoch's weights afterwards.
+        run: a run or child that has not trained anything else.
+        schedule: one for all phases, or one per phase; all with the same length and batch size.
+
+    Returns: the history, equal for an interrupted and an uninterrupted run except for `seconds`.
+
+    Raises:
+        RunError: a second training in the same run, another thread count than before, a loss that is not finite.
+        Interrupted: a stop was requested.
+    """
+    if run.path in run.shared.fitted:
+        raise RunError(
+            "A training", "a run of its own", f"this run {'/'.join(run.path) or '(root)'} has trained already",
+            "Pass run.child('name') to every training but one.",
+        )  # fmt: skip
+    run.shared.fitted.add(run.path)
+    return _Training(objective, run, schedule).run_to_end()
+
+
+class _Training:
+    """The state of one `fit`: wrapped objective, optimisers, best weights, history."""
+
+    def __init__(self, objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedule]) -> None:
+        self.objective, self.run = objective, run
+        self.schedules = _per_phase(objective, schedule)
+        first = self.schedules[objective.phases[0]]
+        self.epochs = min(first.epochs, run.limit.epochs or first.epochs)
+        self.steps_per_epoch = _smaller(first.steps_per_epoch, run.limit.steps)
+        self.patience = first.patience
+        self.rule = run.selector.rule if run.selector is not None else "last"
+        if self.patience is not None and self.rule == "last":
+            raise SettingsError(
+                "Early stopping", "a selection rule that scores epochs", "the rule is 'last'",
+                "Add validation rows to the manifest or leave out 'patience'.",
+            )  # fmt: skip
+        self.requires_grad = {p: p.requires_grad for p in objective.parameters()}
+        objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
+        self.wrapped = run.fabric.setup_module(objective)
+        self.names = {parameter: name for name, parameter in objective.named_parameters()}
+        self.optimizers: dict[str, dict[str, Optimizer]] = {phase: {} for phase in objective.phases}
+        self.rows: list[JSON] = []
+        self.step = 0
+        self.best: dict[str, Tensor] | None = None
+        self.best_score, self.best_epoch = -math.inf, -1
+        self.saved_at = time.monotonic()
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.run.folder is None else Path(self.run.folder) / "checkpoints"
+
+    def run_to_end(self) -> History:
+        epoch = self.resume()
+        try:
+            with progress_bar(self.title, self.epochs, self.bar_shown) as advance:
+                for _ in range(epoch):
+                    advance(None)
+                while epoch < self.epochs and not self.out_of_patience(epoch):
+                    self.train_epoch(epoch, advance)
+                    epoch += 1
+                    self.save(epoch, final=epoch == self.epochs or self.out_of_patience(epoch))
+        finally:
+            for parameter, required in self.requires_grad.items():
+                parameter.requires_grad_(required)
+                parameter.grad = None
+        if self.best is not None:
+            self.objective.model.load_state_dict(self.best)
+        else:
+            self.best_epoch = len(self.rows) - 1
+        self.run.record("history", pd.DataFrame(self.rows))
+        return History(self.rows, self.rule, self.best_epoch)
+
+    @property
+    def title(self) -> str:
+        return "training" if not self.run.path else f"training {'/'.join(self.run.path)}"
+
+    @property
+    def bar_shown(self) -> bool | None:
+        return self.run.progress if self.run.fabric.global_rank == 0 else False
+
+    def train_epoch(self, epoch: int, advance: Advance) -> None:
+        started, first_step = time.monotonic(), self.step
+        progress = Progress(epoch, self.epochs, self.step)
+        objective, run = self.objective, self.run
+        with randomness.seeded(run.seed, run.path, "epoch", epoch, run.fabric.global_rank):
+            objective.eval()
+            steps = objective.batches(progress, run)
+            self.prepare_optimizers(epoch)
+            objective.train()
+            totals: dict[str, Tensor] = {}
+            for step in itertools.islice(steps, self.steps_per_epoch):
+                self.train_step(step, Progress(epoch, self.epochs, self.step), totals)
+                self.step += 1
+                run.raise_if_stopped()
+        objective.eval()
+        means = self.average(totals, max(1, self.step - first_step), epoch)
+        self.synchronise_buffers()
+        score = self.select(epoch)
+        lr = self.schedules[objective.phases[0]].learning_rate(epoch)
+        seconds = round(time.monotonic() - started, 3)
+        self.rows.append({"epoch": epoch, "step": self.step, **means, "score": score, "lr": lr, "seconds": seconds})
+        self.write_log()
+        advance(f"loss {means.get('loss', math.nan):.3f}" + ("" if math.isnan(score) else f"  score {score:.3f}"))
+
+    def train_step(self, step: Any, progress: Progress, totals: dict[str, Tensor]) -> None:
+        """For each phase: gradients to None, forward, backward, clip, step."""
+        fabric = self.run.fabric
+        local, weight = shard(step, fabric.global_rank, fabric.world_size)
+        local = fabric.to_device(local)
+        for phase in self.objective.phases:
+            self.objective.zero_grad(set_to_none=True)
+            loss = self.wrapped(local, phase, progress)
+            if loss is None:
+                continue
+            fabric.backward(loss.total if weight == 1.0 else loss.total * weight)
+            schedule = self.schedules[phase]
+            for optimizer in self.optimizers[phase].values():
+                if schedule.clip_norm is not None:
+                    fabric.clip_gradients(self.wrapped, optimizer, max_norm=schedule.clip_norm)
+                elif schedule.clip_value is not None:
+                    fabric.clip_gradients(self.wrapped, optimizer, clip_val=schedule.clip_value)
+                optimizer.step()
+            name = "loss" if len(self.objective.phases) == 1 else f"loss_{phase}"
+            for part, value in {name: loss.total, **loss.parts}.items():
+                value = value.detach() * weight
+                totals[part] = totals[part] + value if part in totals else value
+
+    def prepare_optimizers(self, epoch: int) -> None:
+        """Read the groups anew: set learning rates, rebuild an optimiser only where its parameters changed."""
+        trained: set[nn.Parameter] = set()
+        for phase in self.objective.phases:
+            schedule = self.schedules[phase]
+            lr = schedule.learning_rate(epoch)
+            by_name: dict[str, list[dict[str, Any]]] = {}
+            for group in self.objective.groups(phase):
+                decay = schedule.weight_decay if group.weight_decay is None else group.weight_decay
+                options = {"params": list(group.parameters), "lr": lr * group.lr_factor, "weight_decay": decay}
+                trained.update(options["params"])
+                by_name.setdefault(group.optimizer or schedule.optimizer, []).append(options)
+            held = self.optimizers[phase]
+            self.optimizers[phase] = {
+                name: self.refresh_optimizer(held.get(name), name, groups, schedule)
+                for name, groups in by_name.items()
+            }
+        for parameter in self.objective.parameters():
+            parameter.requires_grad_(parameter in trained)
+
+    def refresh_optimizer(
+        self, held: Optimizer | None, name: Any, groups: list[dict[str, Any]], schedule: Schedule
+    ) -> Optimizer:
+        same = held is not None and [g["params"] for g in held.param_groups] == [g["params"] for g in groups]
+        if held is not None and same:
+            for group, options in zip(held.param_groups, groups):
+                group.update(lr=options["lr"], weight_decay=options["weight_decay"])
+            return held
+        optimizer = optimizers.build_optimizer(name, groups, schedule)
+        if held is not None:
+            optimizers.restore_state(optimizer, self.names, *optimizers.collect_state(held, self.names))
+        return self.run.fabric.setup_optimizers(optimizer)  # type: ignore[no-any-return]
+
+    def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
+        fabric = self.run.fabric
+        means = {name: float(fabric.all_reduce(total / steps, reduce_op="mean")) for name, total in totals.items()}
+        bad = [name for name, mean in means.items() if not math.isfinite(mean)]
+        if bad:
+            raise RunError(
+                "The training", "finite losses", f"'{bad[0]}' became {means[bad[0]]} in epoch {epoch}",
+                "Lower the learning rate or set schedule.clip_norm=1.0.",
+            )  # fmt: skip
+        return means
+
+    def synchronise_buffers(self) -> None:
+        """Batch statistics differ between processes: rank 0's are kept, as in the saved model."""
+        if self.run.fabric.world_size > 1:
+            for buffer in self.objective.buffers():
+                buffer.copy_(self.run.fabric.broadcast(buffer, src=0))
+
+    def select(self, epoch: int) -> float:
+        selector = self.run.selector
+        if selector is None or selector.rule == "last":
+            return math.nan
+        score = selector.score(self.objective.model)
+        if score > self.best_score:
+            self.best_score, self.best_epoch = score, epoch
+            state = self.objective.model.state_dict()
+            self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+        return score
+
+    def out_of_patience(self, epoch: int) -> bool:
+        return self.patience is not None and epoch - 1 - max(self.best_epoch, 0) >= self.patience
+
+    # What follows is the memory of the run: checkpoints at epoch boundaries, and the log.
+
+    def save(self, epoch: int, final: bool) -> None:
+        due = final or time.monotonic() - self.saved_at >= self.run.checkpoint_seconds
+        if self.folder is None or not self._agree(due):
+            return
+        if self.run.writes:
+            checkpoint.write_next(self.folder, epoch, self.collect(epoch))
+        self.run.fabric.barrier()
+        self.saved_at = time.monotonic()
+
+    def _agree(self, due: bool) -> bool:
+        """Clocks differ between processes: rank 0 decides."""
+        return bool(self.run.fabric.broadcast(due, src=0)) if self.run.fabric.world_size > 1 else due
+
+    def collect(self, epoch: int) -> Saved:
+        tensors = {f"objective/{name}": tensor for name, tensor in self.objective.state_dict().items()}
+        extra = self.objective.state()
+        tensors.update({f"state/{name}": tensor for name, tensor in extra.tensors.items()})
+        tensors.update({f"best/{name}": tensor for name, tensor in (self.best or {}).items()})
+        facts: JSON = {
+            "epoch": epoch, "step": self.step, "rows": self.rows, "state": extra.facts, "optimizers": {},
+            "best_epoch": self.best_epoch, "best_score": self.best_score if self.best is not None else None,
+            "threads": torch.get_num_threads(), "processes": self.run.fabric.world_size,
+        }  # fmt: skip
+        for phase, held in self.optimizers.items():
+            for name, optimizer in held.items():
+                state, rest = optimizers.collect_state(optimizer, self.names)
+                tensors.update({f"optimizer/{phase}/{name}/{key}": tensor for key, tensor in state.items()})
+                facts["optimizers"][f"{phase}/{name}"] = rest
+        return Saved(tensors, facts)
+
+    def resume(self) -> int:
+        """Put the last whole checkpoint back and return the epoch to go on with."""
+        if self.folder is None:
+            return 0
+        for leftover in self.folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        found = checkpoint.read_latest(self.folder)
+        if found is None:
+            return 0
+        epoch, (tensors, facts) = found
+        for what, now in (("threads", torch.get_num_threads()), ("processes", self.run.fabric.world_size)):
+            if facts[what] != now:
+                raise RunError(
+                    "Continuing a run", f"the same number of {what} as before ({facts[what]})", f"it is {now}",
+                    f"Start it with {facts[what]} {what}, or in a new folder.",
+                )  # fmt: skip
+        self.objective.load_state_dict(_under("objective/", tensors))
+        self.objective.load_state(Saved(_under("state/", tensors), facts["state"]))
+        self.step, self.rows = facts["step"], facts["rows"]
+        if facts["best_score"] is not None:
+            self.best = {k: v.to(self.run.fabric.device) for k, v in _under("best/", tensors).items()}
+            self.best_epoch, self.best_score = facts["best_epoch"], facts["best_score"]
+        self.objective.eval()
+        self.prepare_optimizers(epoch - 1)
+        for phase, held in self.optimizers.items():
+            for name, optimizer in held.items():
+                state = _under(f"optimizer/{phase}/{name}/", tensors)
+                rest = facts["optimizers"].get(f"{phase}/{name}", {})
+                optimizers.restore_state(optimizer, self.names, state, rest)
+        return epoch
+
+    def write_log(self) -> None:
+        if self.run.writes:
+            checkpoint.write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
+
+
+def _per_phase(objective: Objective, schedule: Schedule | Mapping[str, Schedule]) -> dict[str, Schedule]:
+    schedules = {phase: schedule for phase in objective.phases} if isinstance(schedule, Schedule) else dict(schedule)
+    if set(schedules) != set(objective.phases):
+        raise SettingsError(
+            "The training", f"one schedule per phase ({', '.join(objective.phases)})",
+            f"it got {', '.join(schedules)}", "Name every phase once.",
+        )  # fmt: skip
+    if len({(s.epochs, s.steps_per_epoch, s.batch_size) for s in schedules.values()}) > 1:
+        raise SettingsError(
+            "The training", "phases of equal epochs, steps_per_epoch and batch_size", "their schedules differ",
+            "They descend on the same batches in turn: give them the same length.",
+        )  # fmt: skip
+    return schedules
+
+
+def _smaller(first: int | None, second: int | None) -> int | None:
+    return min((number for number in (first, second) if number is not None), default=None)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+

@@ -1,0 +1,68 @@
+"""Optimisers by name, and their state by parameter name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from medgraft.engine.schedule import OptimizerName, Schedule
+from medgraft.types import JSON
+
+
+class ParamGroup(NamedTuple):
+    """Parameters that are trained alike.
+
+    lr_factor: multiplies the schedule's learning rate.
+    weight_decay, optimizer: None takes the schedule's.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    lr_factor: float = 1.0
+    weight_decay: float | None = None
+    optimizer: OptimizerName | None = None
+
+
+def build_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], schedule: Schedule) -> Optimizer:
+    """An optimiser over torch parameter groups, with the schedule's momentum or betas."""
+    if name == "sgd":
+        return torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=schedule.nesterov)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(groups, schedule.lr, momentum=schedule.momentum)
+    kinds: dict[str, type[Optimizer]] = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "nadam": torch.optim.NAdam,
+    }
+    return kinds[name](groups, lr=schedule.lr, betas=schedule.betas)  # type: ignore[call-arg]
+
+
+def collect_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> tuple[dict[str, Tensor], JSON]:
+    """An optimiser's history as tensors keyed `parameter name/state name`, and what is not a tensor as JSON."""
+    tensors: dict[str, Tensor] = {}
+    facts: JSON = {}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{names[parameter]}/{key}"] = value.detach()
+            else:
+                facts[f"{names[parameter]}/{key}"] = value
+    return tensors, facts
+
+
+def restore_state(
+    optimizer: Optimizer, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor], facts: JSON
+) -> None:
+    """Put a collected history back; parameters without history start afresh."""
+    by_name = {names[p]: p for group in optimizer.param_groups for p in group["params"]}
+    for key, value in [*tensors.items(), *facts.items()]:
+        name, state = key.rsplit("/", 1)
+        parameter = by_name.get(name)
+        if parameter is None:
+            continue
+        # the step counter stays on the CPU, as torch's own optimisers keep it
+        on_device = isinstance(value, Tensor) and state != "step"
+        optimizer.state[parameter][state] = value.to(parameter.device) if on_device else value

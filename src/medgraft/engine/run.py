@@ -1,0 +1,171 @@
+"""A run: its folder, its seed, its device, and what it leaves behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from medgraft.engine import checkpoint, randomness
+from medgraft.engine.checkpoint import Saved
+from medgraft.errors import RunError, SettingsError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+    from lightning_fabric import Fabric
+
+    from medgraft.engine.select import Selector
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+
+
+class Limit(NamedTuple):
+    """Cut every training short: at most so many epochs, and so many steps in each. For trials and tests."""
+
+    epochs: int | None = None
+    steps: int | None = None
+
+
+class Interrupted(RunError):
+    """The run was asked to stop; its last epoch boundary is on disk and the same command continues from there."""
+
+    exit_code = 75
+
+
+class _Shared:
+    """What a run and its children share while they are in memory; never written to disk."""
+
+    def __init__(self) -> None:
+        self.fabric: Fabric | None = None
+        self.fitted: set[tuple[str, ...]] = set()
+        self.tables: dict[str, pd.DataFrame] = {}
+        self.images: dict[str, np.ndarray] = {}
+        self.stop = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where and how something is computed. A run with a folder continues where it was killed.
+
+    Args:
+        folder: where checkpoints, logs and records go; None keeps everything in memory.
+        seed: decides every random choice of the run.
+        limit: cuts trainings short.
+        device: "auto", "cpu" or "cuda".
+        precision: "32-true", "bf16-mixed" or "16-mixed".
+        processes: data-parallel processes; more than one starts them through Fabric.
+        select: rule that chooses the epoch to keep: "last", "target_validation", "source_validation" or "oracle";
+            None takes the best one the method may use.
+        allow_leak: go on although the same patient or the same pixels stand on both sides of a split.
+        progress: show bars; None shows them at a terminal.
+        checkpoint_seconds: least time between two checkpoints; they are written at epoch boundaries.
+        save_optimizer: keep the optimiser's history beside the weights.
+
+    >>> run = Run(seed=1)
+    >>> bool((run.generator("order").initial_seed() == run.generator("order").initial_seed()))
+    True
+    >>> run.child("probe").path
+    ('probe',)
+    """
+
+    folder: Path | str | None = None
+    seed: int = 0
+    limit: Limit = Limit()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "32-true"
+    processes: int = 1
+    select: str | None = None
+    allow_leak: bool = False
+    progress: bool | None = None
+    checkpoint_seconds: float = 10.0
+    save_optimizer: bool = False
+    path: tuple[str, ...] = ()
+    selector: Selector | None = field(default=None, repr=False)
+    shared: _Shared = field(default_factory=_Shared, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.folder is not None:
+            object.__setattr__(self, "folder", Path(self.folder))
+        if self.processes < 1:
+            raise SettingsError(
+                "Run", "processes of at least 1", f"it got {self.processes}", "Leave it out for one process."
+            )
+
+    def child(self, name: str) -> Run:
+        """A part of this run with its own folder and its own random numbers; each training needs one of its own."""
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise RunError(
+                "A run's child", "a name of letters, digits, '.', '-' and '_'", f"it got {name!r}", "Rename it."
+            )
+        folder = None if self.folder is None else Path(self.folder) / name
+        return dataclasses.replace(self, folder=folder, path=(*self.path, name))
+
+    def generator(self, purpose: str, epoch: int = 0) -> torch.Generator:
+        """A CPU generator that depends on the seed, the child's path, the purpose and the epoch only."""
+        return randomness.generator(self.seed, self.path, purpose, epoch)
+
+    def seed_for(self, purpose: str, epoch: int = 0) -> int:
+        """A 32-bit seed for library fits that take an integer."""
+        return randomness.stable_seed(self.seed, self.path, purpose, epoch) % 2**32
+
+    def once(self, name: str, compute: Callable[[], Saved]) -> Saved:
+        """Compute something costly once; a resumed run reads it from the folder.
+
+        Args:
+            name: names the file; letters, digits, '.', '-' and '_'.
+            compute: returns tensors and JSON; called at most once per process and not at all when the file is there.
+        """
+        if self.folder is None:
+            return compute()
+        path = Path(self.folder) / "once" / name
+        found = checkpoint.read_saved(path)
+        if found is None:
+            if self.fabric.global_rank == 0:
+                checkpoint.write_saved(path, compute())
+            self.fabric.barrier()
+            found = checkpoint.read_saved(path)
+            if found is None:
+                raise RunError(
+                    "The run", f"to read back '{name}'", "it does not match its hash", "Check the disk and run again."
+                )
+        return found
+
+    def record(self, name: str, item: pd.DataFrame | np.ndarray) -> None:
+        """Keep a table or a picture (H, W, 3) uint8 as evidence of the run; names may hold '/'."""
+        import pandas as pd
+
+        name = "/".join((*self.path, name))
+        if isinstance(item, pd.DataFrame):
+            self.shared.tables[name] = item
+        else:
+            self.shared.images[name] = item
+
+    @property
+    def fabric(self) -> Fabric:
+        """Lightning Fabric: device, precision and processes; made at first use."""
+        if self.shared.fabric is None:
+            from medgraft.engine.distributed import make_fabric
+
+            self.shared.fabric = make_fabric(self)
+        return self.shared.fabric
+
+    @property
+    def writes(self) -> bool:
+        """True in the one process that writes to the folder."""
+        return self.folder is not None and self.fabric.global_rank == 0
+
+    def request_stop(self) -> None:
+        """Ask the training to stop after the current step."""
+        self.shared.stop = True
+
+    def raise_if_stopped(self) -> None:
+        """Raise `Interrupted` once a stop was requested."""
+        if self.shared.stop:
+            raise Interrupted(
+                "The run", "to be continued", "it was asked to stop", "Repeat the same command to continue."
+            )

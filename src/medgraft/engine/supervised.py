@@ -1,0 +1,147 @@
+"""Learning from labels: the objective that every supervised adaptation starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medgraft.engine.loading import Loader
+from medgraft.engine.objective import Objective, freeze_normalisation
+from medgraft.engine.optimizers import ParamGroup
+from medgraft.engine.run import Run
+from medgraft.images.augmentation import Augmentation
+from medgraft.models.model import Model
+from medgraft.types import Loss, Progress, Step
+
+Criterion = Callable[[Tensor, Tensor], Tensor]
+
+
+class Supervised(Objective):
+    """Descend on a loss between a model's outputs and the truth of labelled rows.
+
+    Args:
+        model: trained in place.
+        loader: labelled training rows.
+        criterion: (outputs, truth) -> scalar loss.
+        batch_size: rows per step at most.
+        steps_per_epoch: how many steps an epoch needs; passes over the rows follow one another until it is full.
+        augmentation: applied to each batch; None leaves images as prepared.
+        lr_factors: learning-rate factor per trained block, see `Model.blocks`; blocks not named are frozen.
+        freeze_batch_stats: running statistics of batch norm stay as they are.
+        balanced: draw rows so that every class comes equally often (classification).
+    """
+
+    loss_is_sample_mean = True
+
+    def __init__(
+        self,
+        model: Model,
+        loader: Loader,
+        criterion: Criterion,
+        *,
+        batch_size: int,
+        steps_per_epoch: int | None = None,
+        augmentation: Augmentation | None = None,
+        lr_factors: Mapping[str, float] | None = None,
+        freeze_batch_stats: bool = False,
+        balanced: bool = False,
+    ) -> None:
+        super().__init__(model)
+        self.loader, self.criterion, self.augmentation = loader, criterion, augmentation
+        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
+        self.lr_factors = dict(lr_factors) if lr_factors is not None else dict.fromkeys(model.blocks(), 1.0)
+        self.freeze_batch_stats = freeze_batch_stats
+        self.sampling_weights = balanced_weights(loader.cohort.labels) if balanced else None
+
+    def train(self, mode: bool = True) -> Supervised:
+        """Training mode, with batch statistics frozen where asked."""
+        super().train(mode)
+        if mode and self.freeze_batch_stats:
+            freeze_normalisation([self.model])
+        return self
+
+    def groups(self, phase: str) -> list[ParamGroup]:
+        """One group per trained block."""
+        return block_groups(self.model, self.lr_factors)
+
+    def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
+        """Shuffled (or class-balanced) labelled batches, augmented."""
+        generator = run.generator("batches", progress.epoch)
+        return self._steps(generator)
+
+    def _steps(self, generator: torch.Generator) -> Iterator[Step]:
+        value_range = self.loader.preparer.value_range
+        for rows in draw_batches(
+            len(self.loader), self.batch_size, generator, self.steps_per_epoch, self.sampling_weights
+        ):
+            batch = self.loader(rows)
+            assert batch.truth is not None
+            images, truth = batch.images, batch.truth
+            if self.augmentation is not None:
+                mask = truth if self.model.spec.kind == "segment" else None
+                images, mask = self.augmentation(images, generator, mask, value_range=value_range)
+                truth = truth if mask is None else mask
+            yield Step({"images": images, "truth": truth})
+
+    def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
+        """The criterion on one batch."""
+        return Loss(self.criterion(self.model(step.tensors["images"]), step.tensors["truth"]))
+
+
+def draw_batches(
+    rows: int,
+    batch_size: int,
+    generator: torch.Generator,
+    steps: int | None = None,
+    weights: Tensor | None = None,
+) -> Iterator[np.ndarray]:
+    """Cut shuffled rows into batches as equal as can be, so that no last batch of one row upsets batch norm.
+
+    Args:
+        rows: how many there are.
+        batch_size: rows per batch at most.
+        steps: how many batches; None is one pass. More than one pass starts shuffles of their own.
+        weights: (rows,) chances of drawing each row, with replacement; None shuffles without.
+
+    >>> [len(batch) for batch in draw_batches(9, 4, torch.Generator())]
+    [3, 3, 3]
+    """
+    per_pass = -(-rows // batch_size)
+    drawn = 0
+    while drawn < (steps or per_pass):
+        if weights is None:
+            order = torch.randperm(rows, generator=generator)
+        else:
+            order = torch.multinomial(weights, rows, replacement=True, generator=generator)
+        for batch in np.array_split(order.numpy(), per_pass):
+            if drawn < (steps or per_pass):
+                yield batch
+                drawn += 1
+
+
+def balanced_weights(labels: np.ndarray) -> Tensor:
+    """Chances that make every class equally frequent.
+
+    Args:
+        labels: (N,) integers.
+
+    >>> balanced_weights(np.array([0, 0, 0, 1])).tolist()
+    [0.3333333333333333, 0.3333333333333333, 0.3333333333333333, 1.0]
+    """
+    classes, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    del classes
+    return torch.from_numpy(1.0 / counts[inverse])
+
+
+def block_groups(model: Model, lr_factors: Mapping[str, float]) -> list[ParamGroup]:
+    """Parameter groups of a model's named blocks, each with its learning-rate factor."""
+    parameters: dict[str, nn.Parameter] = dict(model.named_parameters())
+    blocks = model.blocks()
+    return [ParamGroup(_take(parameters, blocks[block]), factor) for block, factor in lr_factors.items()]
+
+
+def _take(parameters: Mapping[str, nn.Parameter], names: Sequence[str]) -> list[nn.Parameter]:
+    return [parameters[name] for name in names]
