@@ -81,7 +81,8 @@ class Progress(NamedTuple):
 class Preparation(BaseModel):
     """How file values become network input; part of a model's spec and replayed at prediction.
 
-    Order: spacing, size, channels, intensity, mean/std.
+    Order: RGB to luminance, intensity, spacing or size, grey replicated, mean/std. Intensity statistics are
+    taken over all stored pixels and channels of an image, so they do not depend on `size`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,9 +94,10 @@ class Preparation(BaseModel):
     channels: int = 3
     """Input channels: grey is replicated, RGB becomes luminance, anything else must match."""
     intensity: Literal["unit", "percentiles", "zscore", "zscore_nonzero", "window", "none"] = "unit"
-    """`unit`: [0, 1] by the dtype's range (floats: by image minimum and maximum); `percentiles`: these two become
-    0 and 1, clipped; `zscore`: mean 0, sd 1 per image; `zscore_nonzero`: the same over non-zero pixels, zeros stay 0;
-    `window`: centre and width (CT, Hounsfield units) to [0, 1], clipped; `none`: as stored."""
+    """`unit`: [0, 1] by the dtype's range (signed and floats: by image minimum and maximum); `percentiles`:
+    these two become 0 and 1, clipped; `zscore`: mean 0, sd 1 per image; `zscore_nonzero`: the same over
+    non-zero pixels, zeros stay 0; `window`: centre and width (CT, Hounsfield units) to [0, 1], clipped;
+    `none`: as stored. A constant image becomes zeros where its own spread would be the divisor."""
     percentiles: tuple[float, float] = (1.0, 99.0)
     window: tuple[float, float] | None = None
     """(centre, width) in stored units."""

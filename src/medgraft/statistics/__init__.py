@@ -1,0 +1,1 @@
+"""How sure may we be of a number: intervals and comparisons over patients."""
