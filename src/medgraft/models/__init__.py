@@ -1,0 +1,1 @@
+"""What predicts: classifiers, U-Nets, their heads, their files and where pre-trained ones come from."""
