@@ -10,7 +10,7 @@ from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import batch_rows
 from medgraft.engine.progress import progress_bar
-from medgraft.models.model import Model
+from medgraft.models.model import Model, evaluation_mode
 
 
 def extract_features(
@@ -31,18 +31,16 @@ def extract_features(
     """
     loader = Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    modes = {module: module.training for module in model.modules()}
     groups = batch_rows(model, cohort, batch_size)
     parts: list[Tensor] = []
-    model.eval().to(device)
+    model.to(device)
     try:
-        with torch.no_grad(), progress_bar("extracting features", len(groups), shown) as advance:
+        bar = progress_bar("extracting features", len(groups), shown)
+        with evaluation_mode(model), torch.no_grad(), bar as advance:
             for rows in groups:
                 parts.append(model.features(loader(rows).images.to(device)).float().cpu())
                 advance(None)
     finally:
         model.to(home)
-        for module, training in modes.items():
-            module.training = training
     order = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable"))
     return torch.cat(parts)[order]

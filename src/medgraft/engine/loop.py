@@ -22,7 +22,7 @@ from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import RunError, SettingsError
-from medgraft.types import JSON, Progress
+from medgraft.types import JSON, Progress, Step
 
 
 class History(NamedTuple):
@@ -78,6 +78,7 @@ class _Training:
             )  # fmt: skip
         self.requires_grad = {p: p.requires_grad for p in objective.parameters()}
         objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
+        objective.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPU and GPU
         self.wrapped = run.fabric.setup_module(objective)
         self.names = {parameter: name for name, parameter in objective.named_parameters()}
         self.optimizers: dict[str, dict[str, Optimizer]] = {phase: {} for phase in objective.phases}
@@ -102,6 +103,7 @@ class _Training:
                     epoch += 1
                     self.save(epoch, final=epoch == self.epochs or self.out_of_patience(epoch))
         finally:
+            self.objective.to(memory_format=torch.contiguous_format)
             for parameter, required in self.requires_grad.items():
                 parameter.requires_grad_(required)
                 parameter.grad = None
@@ -109,6 +111,7 @@ class _Training:
             self.objective.model.load_state_dict(self.best)
         else:
             self.best_epoch = len(self.rows) - 1
+        self.check_processes_agree()
         self.run.record("history", pd.DataFrame(self.rows))
         return History(self.rows, self.rule, self.best_epoch)
 
@@ -144,11 +147,11 @@ class _Training:
         self.write_log()
         advance(f"loss {means.get('loss', math.nan):.3f}" + ("" if math.isnan(score) else f"  score {score:.3f}"))
 
-    def train_step(self, step: Any, progress: Progress, totals: dict[str, Tensor]) -> None:
+    def train_step(self, step: Step, progress: Progress, totals: dict[str, Tensor]) -> None:
         """For each phase: gradients to None, forward, backward, clip, step."""
         fabric = self.run.fabric
         local, weight = shard(step, fabric.global_rank, fabric.world_size)
-        local = fabric.to_device(local)
+        local = fabric.to_device(_channels_last(local))
         for phase in self.objective.phases:
             self.objective.zero_grad(set_to_none=True)
             loss = self.wrapped(local, phase, progress)
@@ -216,6 +219,17 @@ class _Training:
         if self.run.fabric.world_size > 1:
             for buffer in self.objective.buffers():
                 buffer.copy_(self.run.fabric.broadcast(buffer, src=0))
+
+    def check_processes_agree(self) -> None:
+        """Every process must end with the same weights; a method that draws rows by itself would break this."""
+        if self.run.fabric.world_size == 1:
+            return
+        total = torch.stack([p.detach().double().sum() for p in self.objective.parameters()]).cpu()
+        if not torch.equal(total, self.run.fabric.broadcast(total, src=0)):
+            raise RunError(
+                "The training", "processes that end with the same weights", "they differ",
+                "Make batches() yield the same global batches in every process, drawn from run.generator.",
+            )  # fmt: skip
 
     def select(self, epoch: int) -> float:
         selector = self.run.selector
@@ -312,6 +326,15 @@ def _per_phase(objective: Objective, schedule: Schedule | Mapping[str, Schedule]
             "They descend on the same batches in turn: give them the same length.",
         )  # fmt: skip
     return schedules
+
+
+def _channels_last(step: Step) -> Step:
+    return Step(
+        {
+            name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+            for name, tensor in step.tensors.items()
+        }
+    )
 
 
 def _smaller(first: int | None, second: int | None) -> int | None:

@@ -37,7 +37,7 @@ class Interrupted(RunError):
     exit_code = 75
 
 
-class _Shared:
+class Shared:
     """What a run and its children share while they are in memory; never written to disk."""
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ class Run:
     save_optimizer: bool = False
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)
-    shared: _Shared = field(default_factory=_Shared, repr=False, compare=False)
+    shared: Shared = field(default_factory=Shared, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.folder is not None:

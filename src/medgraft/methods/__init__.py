@@ -1,5 +1,5 @@
 """Adaptation methods, grouped by what the user has at the target."""
 
-from medgraft.methods.labelled import FineTune
+from medgraft.methods.labelled import FineTune, SimpleBaseline
 
-__all__ = ["FineTune"]
+__all__ = ["FineTune", "SimpleBaseline"]
