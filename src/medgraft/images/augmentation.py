@@ -1,0 +1,317 @@
+"""Random changes of training images: draw parameters, then call the deterministic functions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medgraft.errors import SettingsError
+from medgraft.images.color import autocontrast, brightness, contrast, equalise, gamma
+from medgraft.images.distortions import blur, noise, sharpness
+from medgraft.images.geometry import Outside, affine, flip, turn
+from medgraft.images.preparation import ValueRange
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"must be (low, high), got {pair}")
+    return pair
+
+
+Chance = Annotated[float, Field(ge=0, le=1)]
+Extent = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Factors = Annotated[
+    tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]], AfterValidator(_ordered)
+]
+Areas = Annotated[
+    tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered)
+]
+Preset = Literal["none", "light", "strong", "dihedral"]
+
+
+class Parameters(NamedTuple):
+    """What happens to each image of a batch; CPU tensors whose first dimension is the batch."""
+
+    turns: Tensor
+    """(B,) int64, counter-clockwise quarter turns."""
+    horizontal: Tensor
+    """(B,) bool."""
+    vertical: Tensor
+    """(B,) bool."""
+    angle: Tensor
+    """(B,) degrees, clockwise."""
+    shift: Tensor
+    """(B, 2) down and right, as shares of height and width."""
+    shear: Tensor
+    """(B, 2) degrees, along x and along y."""
+    zoom: Tensor
+    """(B,) factor."""
+    crop: Tensor
+    """(B, 4) top, left, height, width as shares of the image."""
+    sharpness: Tensor
+    """(B,) factor."""
+    blur: Tensor
+    """(B,) standard deviation in pixels."""
+    equalise: Tensor
+    """(B,) bool."""
+    autocontrast: Tensor
+    """(B,) bool."""
+    contrast: Tensor
+    """(B,) factor."""
+    brightness: Tensor
+    """(B,) factor."""
+    gamma: Tensor
+    """(B,) exponent."""
+    noise: Tensor
+    """(B,) standard deviation on the scale where black is 0 and white is 1."""
+    seeds: Tensor
+    """(B,) int64, of the noise."""
+
+
+class Augmentation(BaseModel):
+    """Random changes of training images; masks move along. The defaults are the preset `light`.
+
+    Applied in this order: turn, flips, one resampling for rotation, shift, shear, zoom and crop; then
+    sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, noise. Left and right carry meaning
+    in some images (heart side, laterality marks): set `flip_horizontal=0` there.
+
+    >>> images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    >>> changed, mask = Augmentation()(images, torch.Generator().manual_seed(1))
+    >>> changed.shape, mask
+    (torch.Size([4, 1, 8, 8]), None)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flip_horizontal: Chance = 0.5
+    """Probability of swapping left and right."""
+    flip_vertical: Chance = 0.0
+    """Probability of swapping top and bottom."""
+    quarter_turns: bool = False
+    """Turn by 0, 90, 180 or 270 degrees, equally often; square images only."""
+    rotation: Extent = 15.0
+    """Largest angle in degrees, either way."""
+    shift: Share = 0.05
+    """Largest shift as a share of height and width, either way."""
+    shear: Annotated[float, Field(ge=0, lt=45)] = 0.0
+    """Largest shear in degrees, along either axis and either way."""
+    zoom: Factors = (0.9, 1.1)
+    """Smallest and largest enlargement."""
+    crop: Areas = (1.0, 1.0)
+    """Smallest and largest share of the area that a random crop keeps; sides differ by up to 4 : 3."""
+    brightness: Share = 0.1
+    """Largest change of brightness as a share, either way."""
+    contrast: Share = 0.1
+    """Largest change of contrast as a share, either way."""
+    gamma: Factors = (1.0, 1.0)
+    """Smallest and largest exponent."""
+    sharpness: Share = 0.0
+    """Largest change of sharpness as a share, either way."""
+    blur_chance: Chance = 0.0
+    """Probability of blurring."""
+    blur: Annotated[tuple[Extent, Extent], AfterValidator(_ordered)] = (0.1, 1.0)
+    """Smallest and largest standard deviation of the blur in pixels."""
+    noise_chance: Chance = 0.0
+    """Probability of adding noise."""
+    noise: Extent = 0.05
+    """Largest standard deviation of the noise, where black is 0 and white is 1."""
+    autocontrast: Chance = 0.0
+    """Probability of stretching every channel to the full range."""
+    equalise: Chance = 0.0
+    """Probability of equalising the histogram of every channel."""
+    outside: Outside = "reflect"
+    """What is seen beyond the border: reflect, edge, or zero (black; label 0 in masks)."""
+
+    @classmethod
+    def preset(cls, name: Preset) -> Augmentation:
+        """Take a named set: `none`, `light` (the defaults), `strong`, or `dihedral` (flips and turns).
+
+        `dihedral` suits tissue on a slide, which has no up and no left; it changes no intensities.
+
+        >>> Augmentation.preset("dihedral").quarter_turns
+        True
+        """
+        if name not in PRESETS:
+            raise SettingsError(
+                "Augmentation",
+                f"a preset among {', '.join(PRESETS)}",
+                f"got {name!r}",
+                "Choose one of these.",
+            )
+        return PRESETS[name]
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Parameters:
+        """Draw what shall happen to each image.
+
+        Args:
+            batch_size: number of images.
+            generator: on the CPU. The same numbers are drawn whatever is switched on, so switching one
+                operation off leaves the others as they were.
+
+        Returns: the parameters for `apply`.
+        """
+        draw: Iterator[Tensor] = iter(torch.rand(DRAWS, batch_size, generator=generator, dtype=torch.float64))
+
+        def between(low: float, high: float) -> Tensor:
+            return low + (high - low) * next(draw)
+
+        def geometric(low: float, high: float) -> Tensor:
+            return torch.exp(between(math.log(low), math.log(high)))
+
+        def chance(probability: float) -> Tensor:
+            return next(draw) < probability
+
+        turns = (4 * next(draw)).long()
+        return Parameters(
+            turns=turns if self.quarter_turns else torch.zeros_like(turns),
+            horizontal=chance(self.flip_horizontal),
+            vertical=chance(self.flip_vertical),
+            angle=between(-self.rotation, self.rotation),
+            shift=torch.stack([between(-self.shift, self.shift) for _ in range(2)], 1),
+            shear=torch.stack([between(-self.shear, self.shear) for _ in range(2)], 1),
+            zoom=geometric(*self.zoom),
+            crop=_crop_boxes(between(*self.crop), geometric(3 / 4, 4 / 3), next(draw), next(draw)),
+            sharpness=between(1 - self.sharpness, 1 + self.sharpness),
+            blur=chance(self.blur_chance) * between(*self.blur),
+            equalise=chance(self.equalise),
+            autocontrast=chance(self.autocontrast),
+            contrast=between(1 - self.contrast, 1 + self.contrast),
+            brightness=between(1 - self.brightness, 1 + self.brightness),
+            gamma=geometric(*self.gamma),
+            noise=chance(self.noise_chance) * between(0.0, self.noise),
+            seeds=(2**31 * next(draw)).long(),
+        )
+
+    def apply(
+        self,
+        images: Tensor,
+        parameters: Parameters,
+        mask: Tensor | None = None,
+        value_range: ValueRange | tuple[float, float] | None = (0.0, 1.0),
+    ) -> tuple[Tensor, Tensor | None]:
+        """Change a batch exactly as the parameters say.
+
+        Args:
+            images: (B, C, H, W) float, as prepared.
+            parameters: from `sample`.
+            mask: (B, H, W) integer labels that follow the geometry (nearest pixel), or None.
+            value_range: the values of black and white in `images`, each a number or one per channel
+                (`Preparer.value_range`); None takes each channel's own minimum and maximum.
+
+        Returns: (images, mask), shapes and dtypes as given; intensities are clipped to the value range as
+            soon as one intensity operation is on.
+        """
+        low, high = _ends(images, value_range)
+        images, mask = _move(images, parameters, mask, self.outside, black=low)
+        return _recolour(images, parameters, low, high), mask
+
+    def __call__(
+        self,
+        images: Tensor,
+        generator: torch.Generator,
+        mask: Tensor | None = None,
+        value_range: ValueRange | tuple[float, float] | None = (0.0, 1.0),
+    ) -> tuple[Tensor, Tensor | None]:
+        """Change a batch at random: `sample`, then `apply`."""
+        return self.apply(images, self.sample(len(images), generator), mask, value_range)
+
+
+PRESETS: dict[Preset, Augmentation] = {
+    "none": Augmentation(flip_horizontal=0, rotation=0, shift=0, zoom=(1, 1), brightness=0, contrast=0),
+    "light": Augmentation(),
+    "strong": Augmentation(
+        rotation=30,
+        shift=0.1,
+        shear=10,
+        zoom=(0.8, 1.25),
+        crop=(0.6, 1.0),
+        brightness=0.3,
+        contrast=0.3,
+        gamma=(0.7, 1.4),
+        sharpness=0.5,
+        blur_chance=0.2,
+        noise_chance=0.2,
+        autocontrast=0.1,
+        equalise=0.1,
+    ),
+    "dihedral": Augmentation(
+        flip_vertical=0.5, quarter_turns=True, rotation=0, shift=0, zoom=(1, 1), brightness=0, contrast=0
+    ),
+}
+
+DRAWS = 24
+"""Uniform numbers that `sample` takes per image; a new operation appends its own at the end."""
+
+
+def _crop_boxes(area: Tensor, ratio: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Boxes of this area and width : height, as far as they fit in the image; anywhere equally likely."""
+    ratio = ratio.clamp(area, 1 / area)
+    height, width = (area / ratio).sqrt(), (area * ratio).sqrt()
+    return torch.stack([down * (1 - height), right * (1 - width), height, width], 1)
+
+
+def _ends(
+    images: Tensor, value_range: tuple[float | Sequence[float], float | Sequence[float]] | None
+) -> tuple[Tensor, Tensor]:
+    """Values of black and white that broadcast with the images."""
+    if value_range is None:
+        return images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    low, high = (torch.as_tensor(end).to(images).reshape(1, -1, 1, 1) for end in value_range)
+    return low, high
+
+
+def _move(
+    images: Tensor, parameters: Parameters, mask: Tensor | None, outside: Outside, black: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    warped = (parameters.angle, parameters.shift, parameters.shear, parameters.zoom, parameters.crop)
+    whole = parameters.crop.new_tensor([0.0, 0.0, 1.0, 1.0])
+    still = not any(p.any() for p in warped[:3]) and bool(
+        (warped[3] == 1).all() and (warped[4] == whole).all()
+    )
+
+    def moved(values: Tensor) -> Tensor:
+        values = flip(turn(values, parameters.turns), parameters.horizontal, parameters.vertical)
+        return values if still else affine(values, *warped, outside=outside)
+
+    images = moved(images) if outside != "zero" or still else moved(images - black) + black
+    return images, None if mask is None else moved(mask)
+
+
+def _recolour(images: Tensor, parameters: Parameters, low: Tensor, high: Tensor) -> Tensor:
+    factors: list[tuple[Callable[[Tensor, Tensor], Tensor], Tensor, float]] = [
+        (sharpness, parameters.sharpness, 1.0),
+        (blur, parameters.blur, 0.0),
+        (_where(equalise), parameters.equalise, 0.0),
+        (_where(autocontrast), parameters.autocontrast, 0.0),
+        (contrast, parameters.contrast, 1.0),
+        (brightness, parameters.brightness, 1.0),
+        (gamma, parameters.gamma, 1.0),
+    ]
+    active = [(change, factor) for change, factor, neutral in factors if (factor != neutral).any()]
+    noisy = bool(parameters.noise.any())
+    if not active and not noisy:
+        return images
+    extent = torch.where(high > low, high - low, 1.0)
+    images = ((images - low) / extent).clamp(0.0, 1.0)
+    for change, factor in active:
+        images = change(images, factor)
+    if noisy:
+        images = noise(images, parameters.noise, parameters.seeds).clamp(0.0, 1.0)
+    return images * extent + low
+
+
+def _where(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """Apply a change without strength to the chosen images only."""
+
+    def changed(images: Tensor, chosen: Tensor) -> Tensor:
+        images, chosen = images.clone(), chosen.to(images.device)
+        images[chosen] = change(images[chosen])
+        return images
+
+    return changed

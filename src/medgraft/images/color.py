@@ -1,0 +1,101 @@
+"""Change brightness values; every function works on images in [0, 1] and stays there."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medgraft.images.preparation import LUMINANCE
+
+
+def brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Make images darker or brighter.
+
+    Args:
+        images: (B, C, H, W) float in [0, 1].
+        factor: (B,) at least 0; 1 changes nothing, 0 gives black.
+
+    Returns: like `images`, clipped to [0, 1].
+
+    >>> brightness(torch.full((1, 1, 1, 1), 0.25), torch.tensor([2.0])).item()
+    0.5
+    """
+    return (images * _spread(factor, images)).clamp(0.0, 1.0)
+
+
+def contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Move values away from, or towards, the mean grey of their image.
+
+    Args:
+        images: (B, C, H, W) float in [0, 1]; three channels are red, green, blue.
+        factor: (B,) at least 0; 1 changes nothing, 0 gives the mean grey.
+
+    Returns: like `images`, clipped to [0, 1].
+
+    >>> contrast(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([1.5]))
+    tensor([[[[0.1250, 0.8750]]]])
+    """
+    if images.shape[1] == 3:
+        grey = (images * images.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+    else:
+        grey = images.mean(1, keepdim=True)
+    middle = grey.mean((1, 2, 3), keepdim=True)
+    return torch.lerp(middle, images, _spread(factor, images)).clamp(0.0, 1.0)
+
+
+def gamma(images: Tensor, exponent: Tensor) -> Tensor:
+    """Raise values to a power: below 1 lifts the shadows, above 1 deepens them.
+
+    Args:
+        images: (B, C, H, W) float in [0, 1]; what lies outside is clipped first.
+        exponent: (B,) positive; 1 changes nothing.
+
+    Returns: like `images`.
+
+    >>> gamma(torch.full((1, 1, 1, 1), 0.5), torch.tensor([2.0])).item()
+    0.25
+    """
+    return images.clamp(0.0, 1.0) ** _spread(exponent, images)
+
+
+def autocontrast(images: Tensor) -> Tensor:
+    """Stretch each channel of each image to the full range; constant channels stay as they are.
+
+    Args:
+        images: (B, C, H, W) float in [0, 1].
+
+    Returns: like `images`.
+
+    >>> autocontrast(torch.tensor([[[[0.25, 0.5, 0.75]]]]))
+    tensor([[[[0.0000, 0.5000, 1.0000]]]])
+    """
+    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    flat = high <= low
+    return torch.where(flat, images, ((images - low) / torch.where(flat, 1.0, high - low)).clamp(0.0, 1.0))
+
+
+def equalise(images: Tensor) -> Tensor:
+    """Spread each channel's values evenly over the range (histogram of 256 levels).
+
+    Args:
+        images: (B, C, H, W) float in [0, 1]; what lies outside is clipped first.
+
+    Returns: like `images`, in steps of 1/255. Channels of fewer than 255 pixels below their maximum only get
+        these steps, for then the method cannot spread them.
+
+    Source: torchvision's `equalize`, on every channel by itself.
+
+    >>> dark = torch.linspace(0.0, 0.3, 1024).reshape(1, 1, 32, 32)
+    >>> equalise(dark).max().item()
+    1.0
+    """
+    from torchvision.transforms.v2.functional import equalize_image  # slow to import
+
+    levels = (images.clamp(0.0, 1.0) * 255).round().to(torch.uint8)
+    # One channel at a time, because torchvision takes only one or three.
+    even: Tensor = equalize_image(levels.flatten(0, 1)[:, None])
+    return even.reshape(images.shape).to(images.dtype) / 255
+
+
+def _spread(factor: Tensor, images: Tensor) -> Tensor:
+    return factor.to(images)[:, None, None, None]
