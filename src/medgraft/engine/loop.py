@@ -20,7 +20,7 @@ from medgraft.engine.distributed import shard
 from medgraft.engine.objective import Objective
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import Run
-from medgraft.engine.schedule import Schedule
+from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.errors import RunError, SettingsError
 from medgraft.types import JSON, Progress, Step
 
@@ -81,7 +81,8 @@ class _Training:
         objective.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPU and GPU
         self.wrapped = run.fabric.setup_module(objective)
         self.names = {parameter: name for name, parameter in objective.named_parameters()}
-        self.optimizers: dict[str, dict[str, Optimizer]] = {phase: {} for phase in objective.phases}
+        self.optimizers: dict[str, dict[OptimizerName, Optimizer]] = {phase: {} for phase in objective.phases}
+        self.loaded: dict[str, tuple[dict[str, Tensor], JSON]] = {}  # history of optimisers, until they are built
         self.rows: list[JSON] = []
         self.step = 0
         self.best: dict[str, Tensor] | None = None
@@ -176,7 +177,7 @@ class _Training:
         for phase in self.objective.phases:
             schedule = self.schedules[phase]
             lr = schedule.learning_rate(epoch)
-            by_name: dict[str, list[dict[str, Any]]] = {}
+            by_name: dict[OptimizerName, list[dict[str, Any]]] = {}
             for group in self.objective.groups(phase):
                 decay = schedule.weight_decay if group.weight_decay is None else group.weight_decay
                 options = {"params": list(group.parameters), "lr": lr * group.lr_factor, "weight_decay": decay}
@@ -184,23 +185,25 @@ class _Training:
                 by_name.setdefault(group.optimizer or schedule.optimizer, []).append(options)
             held = self.optimizers[phase]
             self.optimizers[phase] = {
-                name: self.refresh_optimizer(held.get(name), name, groups, schedule)
+                name: self.refresh_optimizer(held.get(name), phase, name, groups)
                 for name, groups in by_name.items()
             }
         for parameter in self.objective.parameters():
             parameter.requires_grad_(parameter in trained)
 
     def refresh_optimizer(
-        self, held: Optimizer | None, name: Any, groups: list[dict[str, Any]], schedule: Schedule
+        self, held: Optimizer | None, phase: str, name: OptimizerName, groups: list[dict[str, Any]]
     ) -> Optimizer:
         same = held is not None and [g["params"] for g in held.param_groups] == [g["params"] for g in groups]
         if held is not None and same:
             for group, options in zip(held.param_groups, groups):
                 group.update(lr=options["lr"], weight_decay=options["weight_decay"])
             return held
-        optimizer = optimizers.build_optimizer(name, groups, schedule)
-        if held is not None:
-            optimizers.restore_state(optimizer, self.names, *optimizers.collect_state(held, self.names))
+        optimizer = optimizers.build_optimizer(name, groups, self.schedules[phase])
+        loaded = self.loaded.pop(f"{phase}/{name}", None)
+        history = optimizers.collect_state(held, self.names) if held is not None else loaded
+        if history is not None:
+            optimizers.restore_state(optimizer, self.names, *history)
         return self.run.fabric.setup_optimizers(optimizer)  # type: ignore[no-any-return]
 
     def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
@@ -299,13 +302,8 @@ class _Training:
         if facts["best_score"] is not None:
             self.best = {k: v.to(self.run.fabric.device) for k, v in _under("best/", tensors).items()}
             self.best_epoch, self.best_score = facts["best_epoch"], facts["best_score"]
-        self.objective.eval()
-        self.prepare_optimizers(epoch - 1)
-        for phase, held in self.optimizers.items():
-            for name, optimizer in held.items():
-                state = _under(f"optimizer/{phase}/{name}/", tensors)
-                rest = facts["optimizers"].get(f"{phase}/{name}", {})
-                optimizers.restore_state(optimizer, self.names, state, rest)
+        for phase_and_name, rest in facts["optimizers"].items():
+            self.loaded[phase_and_name] = _under(f"optimizer/{phase_and_name}/", tensors), rest
         return epoch
 
     def write_log(self) -> None:
