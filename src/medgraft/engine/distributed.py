@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle  # never a file: only between the processes of one run
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from torch import nn
+
+from medgraft.errors import MedgraftError
 from medgraft.types import Step
 
 if TYPE_CHECKING:
@@ -45,14 +50,31 @@ def launch(run: Run, function: Callable[..., Result], *arguments: Any) -> Result
     if run.processes == 1:
         return function(*arguments, run)
     fabric = make_fabric(run)
-    result: Result = fabric.launch(_enter, function, arguments, run)
+    returned = pickle.loads(fabric.launch(_Call(function, arguments, run)))  # noqa: S301 - our own processes
+    if isinstance(returned, MedgraftError):
+        raise returned
+    result: Result = returned
     return result
 
 
-def _enter(fabric: Fabric, function: Callable[..., Result], arguments: tuple[Any, ...], run: Run) -> Result | None:
-    run.shared.fabric = fabric
-    result = function(*arguments, run)
-    return result if fabric.global_rank == 0 else None
+class _Call:
+    """A call that travels to another process as one object, so that Fabric leaves its arguments alone.
+
+    Its result comes back as bytes: tensors sent as such live in memory that ends with the process that made them.
+    """
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], run: Run) -> None:
+        self.function, self.arguments, self.run = function, arguments, run
+
+    def __call__(self, fabric: Fabric) -> bytes:
+        self.run.shared.fabric = fabric
+        # tensors arrive in memory that the processes share: each must train a copy of its own
+        arguments = [copy.deepcopy(item) if isinstance(item, nn.Module) else item for item in self.arguments]
+        try:
+            result = self.function(*arguments, self.run)
+        except MedgraftError as error:  # every process meets it; one tells the user, without a traceback
+            result = error
+        return pickle.dumps(result) if fabric.global_rank == 0 else b""
 
 
 def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:
