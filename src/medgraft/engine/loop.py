@@ -57,7 +57,9 @@ def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedu
             "Pass run.child('name') to every training but one.",
         )  # fmt: skip
     run.shared.fitted.add(run.path)
-    return _Training(objective, run, schedule).run_to_end()
+    history = _Training(objective, run, schedule).run_to_end()
+    run.shared.rule = history.rule
+    return history
 
 
 class _Training:

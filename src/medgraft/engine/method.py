@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Iterable
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -72,7 +73,10 @@ class MethodSettings(BaseModel):
 
 
 class Adapted(NamedTuple):
-    """An adapted model, and what is to be said about how it came about."""
+    """An adapted model, and what is to be said about how it came about.
+
+    selection: rule by which the last training chose its epoch; "none" where nothing was trained.
+    """
 
     model: Model
     selection: str
@@ -109,26 +113,26 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
     check_needs(task, method)
     warnings = check_leaks(task, allow=run.allow_leak)
     needs = method.needs
-    run_selected, selection = _with_selector(task, needs, run)
+    with_rule = _with_selector(task, needs, run)
+    given = withhold(task, needs)
+    run.shared.rule = None
+    with seeded(run.seed, run.path, "adapt"):
+        adapted = method.adapt(copy.deepcopy(model), given, with_rule)
+    adapted.to("cpu").eval()
+    selection = run.shared.rule or "none"
     if selection == "oracle":
         warnings += ("The epoch was chosen by the rule 'oracle', which sees target labels that the method may not.",)
-    given = withhold(task, needs)
-    with seeded(run.seed, run.path, "adapt"):
-        adapted = method.adapt(copy.deepcopy(model), given, run_selected)
-    adapted.to("cpu").eval()
     return Adapted(adapted, selection, warnings, time.monotonic() - started)
 
 
-def _with_selector(task: Task, needs: Needs, run: Run) -> tuple[Run, str]:
-    import dataclasses
-
+def _with_selector(task: Task, needs: Needs, run: Run) -> Run:
     selector = choose_rule(
         run.select,
         sees_target_truth="truth" in needs.target,
         target=_validation(task.target),
         source=_validation(task.source),
     )
-    return dataclasses.replace(run, selector=selector), selector.rule
+    return dataclasses.replace(run, selector=selector)
 
 
 def _validation(cohort: Cohort | None) -> Cohort | None:

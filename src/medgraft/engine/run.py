@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from medgraft.engine import checkpoint, randomness
 from medgraft.engine.checkpoint import Saved
@@ -43,8 +43,10 @@ class Shared:
     def __init__(self) -> None:
         self.fabric: Fabric | None = None
         self.fitted: set[tuple[str, ...]] = set()
-        self.tables: dict[str, pd.DataFrame] = {}
-        self.images: dict[str, np.ndarray] = {}
+        from medgraft.engine.records import Records
+
+        self.records = Records({}, {})
+        self.rule: str | None = None  # how the last training chose its epoch
         self.stop = False
 
 
@@ -137,13 +139,15 @@ class Run:
 
     def record(self, name: str, item: pd.DataFrame | np.ndarray) -> None:
         """Keep a table or a picture (H, W, 3) uint8 as evidence of the run; names may hold '/'."""
-        import pandas as pd
+        from medgraft.engine.records import write_record
 
-        name = "/".join((*self.path, name))
-        if isinstance(item, pd.DataFrame):
-            self.shared.tables[name] = item
+        whole_name = "/".join((*self.path, name))
+        if hasattr(item, "columns"):
+            self.shared.records.tables[whole_name] = item  # type: ignore[assignment]
         else:
-            self.shared.images[name] = item
+            self.shared.records.images[whole_name] = item  # type: ignore[assignment]
+        if self.folder is not None and self.writes:
+            write_record(Path(self.folder) / "records", name, item)
 
     @property
     def fabric(self) -> Fabric:
