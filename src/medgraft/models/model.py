@@ -90,6 +90,10 @@ class Model(nn.Module):
             grouped.setdefault(name.split(".")[0], []).append(name)
         return {block: tuple(names) for block, names in grouped.items()}
 
+    def resized_state(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """This model's weights as another image size (H, W) needs them: the same, unless it has positions."""
+        return dict(self.state_dict())
+
     def activations(self, images: Tensor, at: Sequence[str]) -> tuple[Tensor, dict[str, Tensor]]:
         """Outputs and inner maps from one forward pass, with gradients where these are on.
 
@@ -130,7 +134,7 @@ class Model(nn.Module):
         return outputs, kept
 
     def _part(self, name: str) -> nn.Module:
-        modules = dict(self.named_modules())
+        modules: dict[str, nn.Module] = dict(self.named_modules())
         if name and name in modules:
             return modules[name]
         blocks = self.blocks()
@@ -226,8 +230,7 @@ def model_class(name: str) -> type[Model]:
         ModelError: nobody registered it.
     """
     # The built-in ones register when imported; importing them here keeps this module light.
-    import medgraft.models.backbones
-    import medgraft.models.unet  # noqa: F401
+    from medgraft.models import backbones, simple, unet  # noqa: F401
 
     if name not in _CLASSES:
         raise ModelError(

@@ -1,0 +1,279 @@
+"""Put a new head, other channels or another image size on a model, and say what became of every tensor."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+from pydantic import ValidationError
+from torch import Tensor
+
+from medgraft.errors import ModelError
+from medgraft.models.model import Model
+from medgraft.models.spec import ModelSpec, with_channels
+from medgraft.models.storage import from_tree, tree
+from medgraft.types import Kind
+
+Outcome = Literal["loaded", "adapted", "dropped", "new"]
+logger = logging.getLogger(__name__)
+
+
+class PlanRow(NamedTuple):
+    """What became of one tensor; `shape_from` is None where it is new, `shape_to` where it was dropped."""
+
+    tensor: str
+    outcome: Outcome
+    shape_from: tuple[int, ...] | None
+    shape_to: tuple[int, ...] | None
+
+
+class Plan(NamedTuple):
+    """What became of every tensor of a source: loaded, adapted (channels, positions), dropped or new."""
+
+    rows: tuple[PlanRow, ...]
+
+    def names(self, outcome: Outcome) -> tuple[str, ...]:
+        """Tensors with this outcome."""
+        return tuple(row.tensor for row in self.rows if row.outcome == outcome)
+
+    @property
+    def has_new_head(self) -> bool:
+        """Whether something has to be trained before the model is of use: only heads may be new."""
+        return bool(self.names("new"))
+
+    def summary(self) -> str:
+        """One sentence: how many tensors had which outcome, and which were not simply loaded.
+
+        >>> rows = (PlanRow("a", "loaded", (2,), (2,)), PlanRow("b", "new", None, (3,)))
+        >>> Plan(rows).summary()
+        '1 loaded, 1 new (b).'
+        """
+        parts = []
+        for outcome in get_args(Outcome):
+            names = self.names(outcome)
+            shown = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            if names:
+                parts.append(f"{len(names)} {outcome}" + (f" ({shown})" if outcome != "loaded" else ""))
+        return ", ".join(parts) + "."
+
+    def table(self) -> list[dict[str, str]]:
+        """One dictionary per tensor: tensor, outcome, from, to; shapes as in ``"64x3x7x7"``, or empty."""
+        return [
+            {
+                "tensor": row.tensor,
+                "outcome": row.outcome,
+                "from": _shape(row.shape_from),
+                "to": _shape(row.shape_to),
+            }
+            for row in self.rows
+        ]
+
+
+def regraft(
+    model: Model,
+    classes: Sequence[str],
+    channels: int | None = None,
+    *,
+    kind: Kind | None = None,
+    size: tuple[int, int] | None = None,
+    keep_source_head: bool = False,
+) -> tuple[Model, Plan]:
+    """A copy of a model for other classes, channels, kind or image size; the model given stays as it was.
+
+    The head is loaded where kind and class names (in order) are the same, else newly initialised from the
+    global generator. First convolutions are adapted to other channels, position embeddings to another size.
+    The copy lies on the CPU, in training mode, with every parameter trainable.
+
+    Args:
+        model: any model that does not wrap another.
+        classes: names in output order; empty with ``kind="encode"``.
+        channels: input channels; None keeps them.
+        kind: what the copy is for; None keeps it, and turns an encoder into a classifier (a U-Net into a
+            segmenter).
+        size: (H, W) in pixels to prepare images to; None keeps it.
+        keep_source_head: also keep the source's head, as `source_head`; classifiers only.
+
+    Returns: the copy, and the plan that says what became of every tensor.
+
+    Raises:
+        ModelError: the model cannot serve that kind, wraps another, or its body would not be carried over
+            whole.
+
+    >>> from medgraft.models.backbones import Classifier
+    >>> source = Classifier(ModelSpec(classes=("cat", "dog")), architecture="test_resnet")
+    >>> model, plan = regraft(source, ["benign", "malignant", "unsure"], channels=1)
+    >>> plan.names("adapted"), plan.names("new")
+    (('net.conv1.0.weight',), ('net.fc.weight', 'net.fc.bias'))
+    """
+    spec = _target_spec(model, tuple(classes), channels, kind, size)
+    config = model.config()
+    if any(isinstance(value, Model) for value in config.values()):
+        raise ModelError(
+            "regraft",
+            "a model that does not wrap another",
+            f"{type(model).__name__} does",
+            "Regraft its inner model.",
+        )
+    state = model.resized_state(spec.preparation.size) if spec.preparation.size else model.state_dict()
+    source_head = model.blocks().get("head", ())
+    if keep_source_head:
+        if not source_head or "source_classes" not in config:
+            raise ModelError(
+                "regraft", "a classifier with a head to keep", f"got a {type(model).__name__} of kind "
+                f"{model.spec.kind!r}", "Leave keep_source_head out, or start from a classifier.",
+            )  # fmt: skip
+        state |= {_kept_name(name): state[name] for name in source_head}
+    if "source_classes" in config:
+        config["source_classes"] = list(model.spec.classes) if keep_source_head else []
+    grafted = type(model).from_config(config, spec)
+
+    same_head = (model.spec.kind, model.spec.classes) == (spec.kind, spec.classes)
+    fresh = frozenset() if same_head else frozenset(grafted.blocks().get("head", ()))
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    shapes |= {_kept_name(name): shapes[name] for name in source_head if keep_source_head}
+    plan = transfer(state, grafted, fresh, channels=(model.spec.channels, spec.channels), shapes=shapes)
+    missing = [name for name in plan.names("new") if name not in fresh]
+    if missing:
+        raise ModelError(
+            "regraft", "to carry over everything but the head",
+            f"{len(missing)} tensors do not fit, the first "
+            f"{missing[0]!r}", "Keep channels and size as they were, or start from another source.",
+        )  # fmt: skip
+    history = [*spec.provenance.get("history", []), f"regrafted: {plan.summary()}"]
+    grafted.spec = spec.changed(provenance=spec.provenance | {"history": history})
+    logger.info("Regrafted %s: %s", spec.provenance.get("source", type(model).__name__), plan.summary())
+    return grafted, plan
+
+
+def reinitialise(model: Model) -> Model:
+    """The same architecture and spec with everything it learned forgotten, batch-norm statistics included.
+
+    Drawn from the global generator, so the same seed gives the same weights; the model given stays as it was.
+
+    >>> import torch
+    >>> from medgraft.models.backbones import Classifier
+    >>> model = Classifier(ModelSpec(classes=("benign", "malignant")), architecture="test_resnet")
+    >>> bool(torch.equal(reinitialise(model).net.fc.weight, model.net.fc.weight))
+    False
+    """
+    fresh = from_tree(tree(model))
+    fresh.spec = model.spec.changed(
+        provenance={
+            "source": "random",
+            "architecture_of": model.spec.provenance.get("source", "an unnamed source"),
+        }
+    )
+    return fresh
+
+
+def transfer(
+    state: Mapping[str, Tensor],
+    model: Model,
+    fresh: frozenset[str] = frozenset(),
+    *,
+    channels: tuple[int, int] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Plan:
+    """Copy every tensor that fits into a model, in place, and say what became of each.
+
+    Args:
+        state: tensors by the names they have in `model`.
+        model: receives them.
+        fresh: names that stay as they are in `model` whatever `state` holds.
+        channels: (from, to) input channels; weights differing in just these are adapted.
+        shapes: shapes to report as `shape_from` where they differ from those in `state`.
+    """
+    known = shapes or {}
+    rows: list[PlanRow] = []
+    taken: dict[str, Tensor] = {}
+    own = model.state_dict()
+    for name, target in own.items():
+        source = None if name in fresh else state.get(name)
+        if source is not None and _differs_in_channels(source, target, channels):
+            source = adapt_channels(source, target.shape[1])
+        if source is None or source.shape != target.shape:
+            rows.append(PlanRow(name, "new", None, tuple(target.shape)))
+            continue
+        taken[name] = source
+        before = known.get(name, tuple(state[name].shape))
+        outcome: Outcome = "loaded" if before == tuple(target.shape) else "adapted"
+        rows.append(PlanRow(name, outcome, before, tuple(target.shape)))
+    model.load_state_dict(taken, strict=False)
+    dropped = [name for name in state if name not in taken]
+    rows.extend(PlanRow(name, "dropped", known.get(name, tuple(state[name].shape)), None) for name in dropped)
+    return Plan(tuple(rows))
+
+
+def adapt_channels(weight: Tensor, channels: int) -> Tensor:
+    """First-layer weights for another number of input channels, keeping the size of its response.
+
+    To one channel the weights are summed: exact for a grey image that was replicated. To more they are
+    repeated in turn and scaled by old / new channels.
+
+    Args:
+        weight: (O, C, ...) float.
+        channels: new C.
+
+    Source: timm's `adapt_input_conv`, there for three channels only.
+
+    >>> import torch
+    >>> adapt_channels(torch.tensor([[1.0, 2.0, 3.0]]), 1)
+    tensor([[6.]])
+    """
+    if channels == 1:
+        return weight.sum(dim=1, keepdim=True)
+    order = [channel % weight.shape[1] for channel in range(channels)]
+    return weight[:, order] * (weight.shape[1] / channels)
+
+
+def _target_spec(
+    model: Model,
+    classes: tuple[str, ...],
+    channels: int | None,
+    kind: Kind | None,
+    size: tuple[int, int] | None,
+) -> ModelSpec:
+    able = type(model).kinds
+    if kind is None:
+        kind = model.spec.kind
+        if kind == "encode" and classes:
+            kind = "classify" if "classify" in able else "segment"
+    if kind not in able:
+        raise ModelError(
+            "regraft", f"a model that can {kind}",
+            f"{type(model).__name__} can only {', '.join(sorted(able))}",
+            "Start from random/unet or a saved U-Net." if kind == "segment" else "Start from a timm network.",
+        )  # fmt: skip
+    preparation = with_channels(model.spec.preparation, channels or model.spec.channels)
+    fields: dict[str, Any] = preparation.model_dump() | ({"size": size, "spacing": None} if size else {})
+    repeated = [name for name, count in Counter(classes).items() if count > 1]
+    if repeated:
+        raise ModelError(
+            "regraft", "class names that differ", f"{repeated[0]!r} is given twice", "Rename or remove one."
+        )
+    try:
+        return model.spec.changed(
+            kind=kind, classes=classes, channels=fields["channels"], preparation=type(preparation)(**fields)
+        )
+    except ValidationError as problem:
+        raise ModelError(
+            "regraft", "classes, channels and size that go together",
+            problem.errors()[0]["msg"].removeprefix("Value error, "), "Change the arguments.",
+        ) from problem  # fmt: skip
+
+
+def _differs_in_channels(source: Tensor, target: Tensor, channels: tuple[int, int] | None) -> bool:
+    if channels is None or channels[0] == channels[1] or source.ndim < 2 or source.ndim != target.ndim:
+        return False
+    rest = (*source.shape[:1], *source.shape[2:]) == (*target.shape[:1], *target.shape[2:])
+    return rest and (source.shape[1], target.shape[1]) == channels
+
+
+def _kept_name(name: str) -> str:
+    return f"source_head.{name.rsplit('.', 1)[1]}"
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "" if shape is None else "x".join(map(str, shape)) or "scalar"
