@@ -72,12 +72,11 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     """
     if images.shape[-1] < 3 or images.shape[-2] < 3:
         return images
-    channels = images.shape[1]
-    kernel = images.new_ones(3, 3)
-    kernel[1, 1] = 5.0
+    # The kernel is a box and four times its centre; sums of shifted images are faster than a convolution.
+    rows = images[..., :-2] + images[..., 1:-1] + images[..., 2:]
+    box = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
     smooth = images.clone()
-    weights = (kernel / kernel.sum()).expand(channels, 1, 3, 3)
-    smooth[..., 1:-1, 1:-1] = conv2d(images, weights, groups=channels)
+    smooth[..., 1:-1, 1:-1] = (box + 4 * images[..., 1:-1, 1:-1]) / 13
     return torch.lerp(smooth, images, factor.to(images)[:, None, None, None]).clamp(0.0, 1.0)
 
 

@@ -1,0 +1,199 @@
+"""Random twins: parameters are drawn reproducibly, and images and masks move together."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from medgraft.errors import SettingsError
+from medgraft.images.augmentation import DRAWS, PRESETS, Augmentation, Parameters
+from medgraft.images.color import gamma
+
+NONE = Augmentation.preset("none")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def batch(count: int = 6, channels: int = 3, height: int = 24, width: int = 24) -> Tensor:
+    return torch.rand(count, channels, height, width, generator=seeded(9))
+
+
+def neutral(count: int) -> Parameters:
+    return NONE.sample(count, seeded())
+
+
+def test_none_returns_the_very_values() -> None:
+    images, mask = batch(), torch.ones(6, 24, 24, dtype=torch.int64)
+    changed, same = NONE(images, seeded(), mask)
+    assert torch.equal(changed, images)
+    assert same is not None and torch.equal(same, mask)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_presets_repeat_from_the_seed_and_leave_their_input_alone(preset: str) -> None:
+    images = batch()
+    before = images.clone()
+    augmentation = PRESETS[preset]  # type: ignore[index]
+    first, second, other = (augmentation(images, seeded(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(first, second)
+    assert torch.equal(images, before)
+    assert first.shape == images.shape and first.dtype == images.dtype
+    assert torch.equal(first, other) == (preset == "none")
+    assert torch.equal(first, first.clamp(0.0, 1.0))
+
+
+def test_switching_one_operation_off_leaves_the_others_as_they_were() -> None:
+    strong = Augmentation.preset("strong")
+    reference = strong.sample(64, seeded(3))._asdict()
+    ones = (1.0, 1.0)
+    off: dict[str, tuple[str, object]] = {
+        "flip_horizontal": ("horizontal", 0.0),
+        "rotation": ("angle", 0.0),
+        "shift": ("shift", 0.0),
+        "shear": ("shear", 0.0),
+        "zoom": ("zoom", ones),
+        "crop": ("crop", ones),
+        "sharpness": ("sharpness", 0.0),
+        "blur_chance": ("blur", 0.0),
+        "equalise": ("equalise", 0.0),
+        "autocontrast": ("autocontrast", 0.0),
+        "contrast": ("contrast", 0.0),
+        "brightness": ("brightness", 0.0),
+        "gamma": ("gamma", ones),
+        "noise_chance": ("noise", 0.0),
+    }
+    for setting, (parameter, value) in off.items():
+        drawn = strong.model_copy(update={setting: value}).sample(64, seeded(3))._asdict()
+        for name, values in drawn.items():
+            assert torch.equal(values, reference[name]) == (name != parameter), (setting, name)
+
+
+def test_sample_takes_the_stated_number_of_draws() -> None:
+    generator, other = seeded(), seeded()
+    NONE.sample(5, generator)
+    torch.rand(DRAWS, 5, generator=other, dtype=torch.float64)
+    assert torch.equal(torch.rand(3, generator=generator), torch.rand(3, generator=other))
+    drawn = iter(torch.rand(DRAWS, 5, generator=seeded(), dtype=torch.float64))
+    assert torch.equal(NONE.sample(5, seeded()).seeds, (2**31 * list(drawn)[-1]).long())
+
+
+def test_drawn_parameters_fill_their_ranges() -> None:
+    settings = Augmentation(
+        flip_horizontal=0.3,
+        quarter_turns=True,
+        rotation=20,
+        shift=0.1,
+        zoom=(0.5, 2.0),
+        crop=(0.25, 1.0),
+        blur_chance=0.4,
+    )
+    drawn = settings.sample(4000, seeded())
+    assert float(drawn.horizontal.double().mean()) == pytest.approx(0.3, abs=0.03)
+    assert torch.bincount(drawn.turns).tolist() == pytest.approx([1000] * 4, rel=0.15)
+    assert float(drawn.angle.min()) == pytest.approx(-20, abs=0.1) and float(drawn.angle.max()) <= 20
+    assert float(drawn.shift.abs().max()) <= 0.1
+    assert float(drawn.zoom.log().mean()) == pytest.approx(0.0, abs=0.03)  # halving is as likely as doubling
+    assert float((drawn.blur > 0).double().mean()) == pytest.approx(0.4, abs=0.03)
+    top, left, height, width = drawn.crop.unbind(1)
+    assert float(top.min()) >= 0 and float((top + height).max()) <= 1 + 1e-9
+    assert float(left.min()) >= 0 and float((left + width).max()) <= 1 + 1e-9
+    area = height * width
+    assert float(area.min()) == pytest.approx(0.25, abs=0.01) and float(area.mean()) == pytest.approx(
+        0.625, abs=0.02
+    )
+    assert float((width / height).log().abs().max()) <= math.log(4 / 3) + 1e-9
+
+
+def test_masks_follow_their_images() -> None:
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(48.0), indexing="ij")
+    mask = (((y - 18) ** 2 + (x - 28) ** 2) < 120).long().repeat(8, 1, 1)
+    settings = Augmentation(
+        flip_vertical=0.5,
+        quarter_turns=True,
+        rotation=40,
+        shear=10,
+        zoom=(0.7, 1.3),
+        crop=(0.6, 1.0),
+        outside="zero",
+    )
+    images, moved = settings.model_copy(update={"brightness": 0.0, "contrast": 0.0})(
+        mask[:, None].float(), seeded(4), mask
+    )
+    assert moved is not None and moved.dtype == torch.int64
+    assert not torch.equal(moved, mask)
+    clear = (images[:, 0] - 0.5).abs() > 0.49
+    assert torch.equal(moved[clear], images[:, 0][clear].round().long())
+    assert float(clear.double().mean()) > 0.9
+
+
+def test_dihedral_only_permutes_pixels() -> None:
+    images = batch()
+    changed, _ = Augmentation.preset("dihedral")(images, seeded())
+    for image, before in zip(changed, images):
+        candidates = [turned.rot90(k, (1, 2)) for turned in (before, before.flip(2)) for k in range(4)]
+        assert sum(torch.equal(image, candidate) for candidate in candidates) == 1
+
+
+def test_intensities_change_between_black_and_white_of_the_value_range() -> None:
+    images = batch()
+    low, high = torch.tensor([-2.0, -1.0, 0.0]), torch.tensor([2.0, 1.5, 4.0])
+    extent = (high - low)[:, None, None]
+    exponents = torch.linspace(0.5, 2.0, 6, dtype=torch.float64)
+    parameters = neutral(6)._replace(gamma=exponents)
+    stretched = images * extent + low[:, None, None]
+    value_range = (tuple(low.tolist()), tuple(high.tolist()))
+    changed, _ = NONE.apply(stretched, parameters, value_range=value_range)  # type: ignore[arg-type]
+    torch.testing.assert_close(
+        changed, gamma(images, exponents) * extent + low[:, None, None], atol=1e-5, rtol=1e-5
+    )
+
+
+def test_without_a_value_range_each_channel_keeps_its_own() -> None:
+    images = 100 * batch() - 30
+    images[2, 1] = 7.0
+    parameters = neutral(6)._replace(gamma=torch.full((6,), 2.0))
+    changed, _ = NONE.apply(images, parameters, value_range=None)
+    torch.testing.assert_close(changed.amin((2, 3)), images.amin((2, 3)))
+    torch.testing.assert_close(changed.amax((2, 3)), images.amax((2, 3)))
+    assert (changed[2, 1] == 7.0).all()
+    assert not torch.allclose(changed, images)
+
+
+def test_zero_outside_is_black_in_normalised_images() -> None:
+    images = torch.full((1, 1, 8, 8), 3.0)
+    parameters = neutral(1)._replace(shift=torch.tensor([[0.0, 0.5]]))
+    settings = NONE.model_copy(update={"outside": "zero"})
+    changed, _ = settings.apply(images, parameters, value_range=(-2.0, 3.0))
+    assert changed[0, 0, 0].tolist() == pytest.approx([-2.0] * 4 + [3.0] * 4)
+
+
+def test_only_chosen_images_are_equalised() -> None:
+    images = batch()
+    parameters = neutral(6)._replace(equalise=torch.arange(6) == 2)
+    changed, _ = NONE.apply(images, parameters)
+    assert [torch.equal(a, b) for a, b in zip(changed, images)] == [row != 2 for row in range(6)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"flip_horizontal": 1.5}, {"zoom": (1.1, 0.9)}, {"zoom": (0.0, 1.0)}, {"crop": (0.5, 1.2)}, {"hue": 1}],
+)
+def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Augmentation.model_validate(settings)
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(SettingsError, match="none, light, strong, dihedral"):
+        Augmentation.preset("medium")  # type: ignore[arg-type]
+
+
+def test_settings_survive_json() -> None:
+    strong = Augmentation.preset("strong")
+    assert Augmentation.model_validate_json(strong.model_dump_json()) == strong
