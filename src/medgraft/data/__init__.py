@@ -1,0 +1,1 @@
+"""What the user has: readers, manifest, checks, cohorts, splits, samples."""

@@ -1,0 +1,450 @@
+"""An immutable view of images and what is known about them: rows of a manifest, and how to read them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+import pandas as pd
+
+from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
+from medgraft.data.readers import hash_of_file, read_image, read_mask, split_part
+from medgraft.errors import DataError, MedgraftError
+from medgraft.types import JSON, SPLITS, Batch, Field, Kind, Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TRUTH_COLUMNS = ("label", "labels", "mask", "boxes")
+NAMED_COLUMNS = ("image", *TRUTH_COLUMNS, "imperfect_boxes", "patient", "site", "split", "split_unit")
+
+
+class Prepare(Protocol):
+    """Turns stored arrays into network input, as `medgraft.images.preparation.Preparer` does."""
+
+    def image(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
+        """(H, W, C) to (C, h, w) float32."""
+        ...
+
+    def mask(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
+        """(H, W) to (h, w) int64."""
+        ...
+
+
+class Cohort:
+    """Rows of a manifest; every view of it is again a cohort and knows the classes of the whole manifest.
+
+    Made by `read_manifest`, `load_samples` or `Cohort.from_arrays`, not by hand.
+
+    table: one row per image; its index is the row number in the manifest, 1 being the first below the header.
+    kind, classes: what the truth is, and its names in output order.
+    notes: what every report must say: simulated, silver_labels, unit_name, licence.
+    recipe: how to make this view again, as JSON; None for cohorts that live in memory.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        *,
+        kind: Kind,
+        classes: Sequence[str],
+        root: Path,
+        name: str,
+        notes: JSON | None = None,
+        uncertain: str = "ignore",
+        recipe: JSON | None = None,
+        arrays: tuple[np.ndarray, np.ndarray | None] | None = None,
+    ) -> None:
+        self._table = table
+        self.kind: Kind = kind
+        self.classes = tuple(classes)
+        self.root, self.name = root, name
+        self.notes: JSON = dict(notes or {})
+        self.uncertain = uncertain
+        self.recipe = recipe
+        self._arrays = arrays
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray,
+        truth: np.ndarray | None = None,
+        *,
+        kind: Kind,
+        classes: Sequence[str] = (),
+        patients: Sequence[str] | None = None,
+        sites: Sequence[str] | None = None,
+        split: Sequence[str] | None = None,
+        units: Sequence[str] | None = None,
+        attributes: pd.DataFrame | None = None,
+        name: str = "arrays",
+        notes: JSON | None = None,
+    ) -> Cohort:
+        """Make a cohort of images in memory.
+
+        Args:
+            images: (N, H, W, C), any real dtype.
+            truth: classify (N,) integers; multilabel (N, K) of 0, 1 and NaN; segment (N, H, W) integers; None.
+            kind, classes: as in the class.
+            patients, sites, split, units, attributes: one entry per image.
+
+        >>> cohort = Cohort.from_arrays(np.zeros((2, 4, 4, 1)), np.array([0, 1]), kind="classify", classes=("a", "b"))
+        >>> cohort.labels.tolist(), sorted(cohort.fields)
+        ([0, 1], ['images', 'truth'])
+        """
+        table = pd.DataFrame({"image": [f"#{index}" for index in range(len(images))]})
+        masks = None
+        if truth is not None and kind == "classify":
+            table["label"] = [classes[int(label)] for label in truth]
+        elif truth is not None and kind == "multilabel":
+            for index, label in enumerate(classes):
+                values = np.asarray(truth, float)[:, index]
+                table[LABEL_PREFIX + label] = ["" if np.isnan(value) else str(int(value)) for value in values]
+        elif truth is not None:
+            masks = np.asarray(truth)
+            table["mask"] = table["image"]
+        for column, values in (("patient", patients), ("site", sites), ("split", split), ("split_unit", units)):
+            if values is not None:
+                table[column] = [str(value) for value in values]
+        if attributes is not None:
+            table = pd.concat([table, attributes.reset_index(drop=True)], axis=1)
+        table.index = pd.RangeIndex(1, len(table) + 1)
+        return cls(
+            table, kind=kind, classes=classes, root=Path(), name=name, notes=notes, arrays=(np.asarray(images), masks)
+        )
+
+    @classmethod
+    def from_recipe(cls, recipe: JSON | None) -> Cohort:
+        """Make a view again from its recipe.
+
+        Raises:
+            DataError: the recipe is None, because the cohort lived in memory.
+        """
+        if recipe is None:
+            raise DataError(
+                "Repeating a run", "a cohort that was read from files", "this one lived in memory",
+                "Pass the cohort in Python.",
+            )  # fmt: skip
+        if "samples" in recipe:
+            from medgraft.data.samples import load_samples
+
+            cohort = load_samples(recipe["samples"])
+        else:
+            from medgraft.data.manifest import read_manifest
+
+            cohort = read_manifest(
+                recipe["path"], kind=recipe["kind"], classes=recipe["classes"], uncertain=recipe["uncertain"]
+            )
+        for name, arguments in recipe["operations"]:
+            if name == "split_by_patient":
+                from medgraft.data.splits import split_by_patient
+
+                cohort = split_by_patient(cohort, **arguments)
+            elif isinstance(arguments, list):
+                cohort = getattr(cohort, name)(*arguments)
+            else:
+                cohort = getattr(cohort, name)(**arguments)
+        return cohort
+
+    # What it holds
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __repr__(self) -> str:
+        return f"Cohort({self.name!r}, {self.kind}, {len(self)} rows, offers {', '.join(sorted(self.fields))})"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A copy of the rows; changing it changes nothing here."""
+        return self._table.copy()
+
+    @property
+    def fields(self) -> frozenset[Field]:
+        """What the cohort can offer to a method."""
+        columns = [str(column) for column in self._table.columns]
+        found: set[Field] = {"images"}
+        if any(column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX) for column in columns):
+            found.add("truth")
+        found.update(
+            field
+            for column, field in (("imperfect_boxes", "imperfect_boxes"), ("patient", "patients"), ("site", "sites"))
+            if column in columns
+        )
+        if any(column not in NAMED_COLUMNS and not column.startswith(LABEL_PREFIX) for column in columns):
+            found.add("attributes")
+        return frozenset(found)
+
+    @property
+    def has_splits(self) -> bool:
+        """True if every row says to which split it belongs."""
+        return "split" in self._table.columns
+
+    @property
+    def patients(self) -> np.ndarray:
+        """(N,) text; each row is its own patient where the manifest does not tell."""
+        return self._column("patient", "patient")
+
+    @property
+    def sites(self) -> np.ndarray:
+        """(N,) text; empty where the manifest does not tell."""
+        return self._column("site", None)
+
+    @property
+    def units(self) -> np.ndarray:
+        """(N,) text: what must stay on one side of a split and is resampled for intervals: split_unit, else patient."""
+        return self._column("split_unit", None) if "split_unit" in self._table.columns else self.patients
+
+    @property
+    def unit_name(self) -> str:
+        """What `units` are, for reports: "patients", "images", or what the manifest calls them."""
+        if "split_unit" in self._table.columns:
+            return str(self.notes.get("unit_name", "split units"))
+        return "patients" if "patient" in self._table.columns else "images"
+
+    @property
+    def labels(self) -> np.ndarray:
+        """classify: (N,) int64; multilabel: (N, K) float32 of 0, 1, NaN where missing.
+
+        Raises:
+            DataError: no labels here (withheld, or another kind).
+        """
+        if self.kind == "classify" and "label" in self._table.columns:
+            return encode_class(self._table["label"], self.classes, self.name)
+        if self.kind == "multilabel" and "truth" in self.fields:
+            return encode_labels(self._table, self.classes, self.uncertain, self.name)
+        raise DataError(
+            "Labels", "a cohort with one label or several per image",
+            f"{self.name} is of kind '{self.kind}' and offers {', '.join(sorted(self.fields))}",
+            "Add the column 'label' or 'label:NAME' to the manifest.",
+        )  # fmt: skip
+
+    def picture(self, position: int) -> Picture:
+        """The image of a row, as stored."""
+        if self._arrays is not None:
+            return Picture(self._arrays[0][self._index_in_memory("image", position)])
+        return self._read(read_image, "image", position)
+
+    def mask(self, position: int) -> Picture:
+        """The mask of a row, as stored: (H, W, 1) whole numbers.
+
+        Raises:
+            DataError: the cohort offers no masks.
+        """
+        if "mask" not in self._table.columns:
+            raise DataError(
+                "Masks", "a cohort with the column 'mask'",
+                f"{self.name} offers {', '.join(sorted(self.fields))}", "Add it to the manifest.",
+            )  # fmt: skip
+        if self._arrays is not None and self._arrays[1] is not None:
+            return Picture(self._arrays[1][self._index_in_memory("mask", position)][..., None])
+        return self._read(read_mask, "mask", position)
+
+    def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
+        """Read and prepare rows.
+
+        Raises:
+            DataError: unreadable, a volume, or prepared sizes that differ within the batch.
+        """
+        import torch
+
+        images, masks = [], []
+        with_masks = self.kind == "segment" and "mask" in self._table.columns
+        for position in positions:
+            picture = self._flat(self.picture(int(position)), int(position))
+            try:
+                images.append(prepare.image(picture.array, picture.spacing))
+                if with_masks:
+                    masks.append(prepare.mask(self.mask(int(position)).array[..., 0], picture.spacing))
+            except MedgraftError as error:
+                error.got += f" ({self._where('image', int(position))})"
+                raise
+        if len({image.shape for image in images}) > 1:
+            raise DataError(
+                "A batch", "images of one size", f"{self.name} has {sorted({tuple(i.shape[1:]) for i in images})}",
+                "Set a size to resize to, for instance --set size=[224,224].",
+            )  # fmt: skip
+        truth: Tensor | None = None
+        if masks:
+            truth = torch.stack(masks)
+        elif self.kind in ("classify", "multilabel") and "truth" in self.fields:
+            truth = torch.from_numpy(self.take(positions).labels)
+        return Batch(torch.stack(images), truth, np.asarray(positions))
+
+    def batches(self, prepare: Prepare, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:
+        """All rows, `size` at a time, in the order given."""
+        positions = np.arange(len(self)) if order is None else np.asarray(order)
+        for start in range(0, len(positions), size):
+            yield self.load(positions[start : start + size], prepare)
+
+    # Views
+
+    def take(self, positions: Sequence[int] | np.ndarray) -> Cohort:
+        """The rows at these positions, in this order."""
+        positions = [int(position) for position in positions]
+        return self._view(self._table.iloc[positions], "take", {"positions": positions})
+
+    def at(self, *sites: str) -> Cohort:
+        """The rows of these sites.
+
+        Raises:
+            DataError: a site that no row names.
+        """
+        known = sorted(set(self.sites.tolist()))
+        for site in sites:
+            if site not in known:
+                raise DataError(
+                    f"{self.name}.at", f"a site that the manifest names ({', '.join(known) or 'it names none'})",
+                    f"it got {site!r}", "Correct the name or add the column 'site'.",
+                )  # fmt: skip
+        return self._view(self._table[np.isin(self.sites, sites)], "at", list(sites))
+
+    def split(self, *names: str) -> Cohort:
+        """The rows of these splits: train, validation, test.
+
+        Raises:
+            DataError: the manifest has no splits, or the name is not one of the three.
+        """
+        for name in names:
+            if name not in SPLITS:
+                raise DataError("A split", f"one of {', '.join(SPLITS)}", f"it got {name!r}", "Correct the name.")
+        if not self.has_splits:
+            raise DataError(
+                f"{self.name}.split", "the column 'split'", "the manifest has none",
+                "Add it, or call split_by_patient(cohort).",
+            )  # fmt: skip
+        return self._view(self._table[self._table["split"].isin(names)], "split", list(names))
+
+    def only(self, fields: Iterable[Field]) -> Cohort:
+        """The same rows with only these fields; the columns of the others are gone."""
+        kept = set(fields)
+
+        def keeps(column: str) -> bool:
+            if column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX):
+                return "truth" in kept
+            named: dict[str, Field] = {"patient": "patients", "site": "sites", "imperfect_boxes": "imperfect_boxes"}
+            named["split_unit"] = "patients"
+            if column in named:
+                return named[column] in kept
+            return column in ("image", "split") or "attributes" in kept
+
+        columns = [column for column in self._table.columns if keeps(str(column))]
+        view = self._view(self._table[columns], "only", {"fields": sorted(kept)})
+        if self._arrays is not None and "mask" not in columns:
+            view._arrays = (self._arrays[0], None)
+        return view
+
+    def few(self, n: int, by: Literal["image", "patient"] = "image", seed: int = 0) -> Cohort:
+        """Few labelled training rows; validation and test rows stay as they are.
+
+        Args:
+            n: by image: per class (`classify`) or in all (other kinds); by patient: patients in all, classes mixed.
+            by: what is counted.
+            seed: which ones; a larger n with the same seed contains the smaller.
+
+        Raises:
+            DataError: there are not so many.
+        """
+        from medgraft.data.splits import choose_few
+
+        chosen = choose_few(self, n, by, seed)
+        return self._view(self._table.iloc[chosen], "few", {"n": n, "by": by, "seed": seed})
+
+    def fraction(self, share: float, seed: int = 0) -> Cohort:
+        """A share of the training rows, the same of every class (at least one); other splits stay as they are.
+
+        Args:
+            share: in (0, 1].
+            seed: which ones; a larger share with the same seed contains the smaller.
+        """
+        from medgraft.data.splits import choose_fraction
+
+        chosen = choose_fraction(self, share, seed)
+        return self._view(self._table.iloc[chosen], "fraction", {"share": share, "seed": seed})
+
+    def with_splits(self, split: Sequence[str], made_by: str = "with_splits", arguments: JSON | None = None) -> Cohort:
+        """The same rows with a split for each; `made_by` and its arguments go into the recipe."""
+        return self._view(self._table.assign(split=list(split)), made_by, arguments or {"split": list(split)})
+
+    # Identity
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the rows and the contents of their files."""
+        digest = hashlib.sha256()
+        digest.update(json.dumps([self.kind, self.classes, self.uncertain]).encode())
+        digest.update(self._table.to_csv(index=True).encode())
+        if self._arrays is not None:
+            for column, array in zip(("image", "mask"), self._arrays):
+                if array is not None and column in self._table.columns:
+                    for position in range(len(self)):
+                        item = array[self._index_in_memory(column, position)]
+                        digest.update(np.ascontiguousarray(item).tobytes())
+            return digest.hexdigest()
+        for column in ("image", "mask"):
+            if column in self._table.columns:
+                for file in dict.fromkeys(split_part(cell)[0] for cell in self._table[column]):
+                    digest.update(hash_of_file(self.root / file).encode())
+        return digest.hexdigest()
+
+    def pixel_hashes(self) -> np.ndarray:
+        """(N,) text: SHA-256 of each image's shape, type and pixels."""
+        hashes = []
+        for position in range(len(self)):
+            array = np.ascontiguousarray(self.picture(position).array)
+            digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
+            digest.update(array.tobytes())
+            hashes.append(digest.hexdigest())
+        return np.asarray(hashes, dtype=object)
+
+    # Inner workings
+
+    def _view(self, table: pd.DataFrame, operation: str, arguments: JSON | list[str]) -> Cohort:
+        recipe = None
+        if self.recipe is not None:
+            recipe = {**self.recipe, "operations": [*self.recipe["operations"], [operation, arguments]]}
+        return Cohort(
+            table,
+            kind=self.kind,
+            classes=self.classes,
+            root=self.root,
+            name=self.name,
+            notes=self.notes,
+            uncertain=self.uncertain,
+            recipe=recipe,
+            arrays=self._arrays,
+        )
+
+    def _column(self, column: str, unknown: str | None) -> np.ndarray:
+        if column in self._table.columns:
+            return self._table[column].astype(str).to_numpy(dtype=object)
+        if unknown is None:
+            return np.full(len(self), MISSING, dtype=object)
+        return np.asarray([f"{unknown} of row {row}" for row in self._table.index], dtype=object)
+
+    def _index_in_memory(self, column: str, position: int) -> int:
+        return int(str(self._table[column].iloc[position]).removeprefix("#"))
+
+    def _read(self, read: Callable[[str], Picture], column: str, position: int) -> Picture:
+        cell = str(self._table[column].iloc[position])
+        try:
+            return read(str(self.root / cell))
+        except DataError as error:
+            error.got += f" ({self._where(column, position)})"
+            raise
+
+    def _where(self, column: str, position: int) -> str:
+        cell = "in memory" if self._arrays is not None else self._table[column].iloc[position]
+        return f"row {self._table.index[position]}, {column} {cell}"
+
+    def _flat(self, picture: Picture, position: int) -> Picture:
+        if picture.array.ndim != 3:
+            raise DataError(
+                "A row of a cohort", "one 2-D image",
+                f"{self._where('image', position)} is a volume of {picture.array.shape[0]} slices",
+                "Give each slice a row: file.nii.gz#slice:12.",
+            )  # fmt: skip
+        return picture

@@ -1,0 +1,152 @@
+"""Path -> pixels and spacing, whatever the format; every failure is one sentence with the file's name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff
+from medgraft.errors import DataError
+from medgraft.types import Picture
+
+Reader = Callable[[Path, str | None], Picture]
+"""(file, part or None) -> Picture; the part is what stands behind '#' in a manifest's cell."""
+
+_READERS: dict[str, Reader] = {
+    ".png": png_jpeg_tiff.read_photo,
+    ".jpg": png_jpeg_tiff.read_photo,
+    ".jpeg": png_jpeg_tiff.read_photo,
+    ".bmp": png_jpeg_tiff.read_photo,
+    ".tif": png_jpeg_tiff.read_tiff,
+    ".tiff": png_jpeg_tiff.read_tiff,
+    ".dcm": dicom.read_dicom,
+    ".dicom": dicom.read_dicom,
+    ".nii": nifti.read_nifti,
+    ".nii.gz": nifti.read_nifti,
+    ".npy": arrays.read_array,
+    ".npz": arrays.read_array,
+}
+
+
+def register_reader(extension: str, reader: Reader) -> None:
+    """Teach medgraft a format.
+
+    Args:
+        extension: with its dot, in lower case.
+        reader: called with the file and the part behind '#' (None without one).
+
+    Raises:
+        DataError: another reader has this extension; both are named.
+    """
+    owner = _READERS.get(extension)
+    if owner is not None and owner is not reader:
+        names = " and ".join(f"{one.__module__}.{one.__qualname__}" for one in (owner, reader))
+        raise DataError(
+            "register_reader", "an extension of its own for every reader", f"{extension} is claimed by {names}",
+            "Uninstall one of the two packages.",
+        )  # fmt: skip
+    _READERS[extension] = reader
+
+
+def known_extensions() -> tuple[str, ...]:
+    """Extensions that some reader takes."""
+    return tuple(_READERS)
+
+
+def split_part(reference: str | Path) -> tuple[Path, str | None]:
+    """A manifest's cell is a file, or a file and a part of it.
+
+    >>> split_part("crops.npz#images:17")
+    (PosixPath('crops.npz'), 'images:17')
+    """
+    file, _, part = str(reference).partition("#")
+    return Path(file), part or None
+
+
+def read_image(reference: str | Path) -> Picture:
+    """Read an image with the numbers its file stores.
+
+    Args:
+        reference: a file, or ``file.npz#key:index`` for one item of an array, ``file.nii.gz#slice:12`` for one slice of
+            a volume (counted along its first axis).
+
+    Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
+
+    Raises:
+        DataError: missing, of unknown format, unreadable, truncated.
+    """
+    path, part = split_part(reference)
+    if not path.exists():
+        raise DataError("Reading an image", "an existing file", f"{path} does not exist", "Correct the path.")
+    reader = _reader_for(path)
+    try:
+        return reader(path, part)
+    except DataError:
+        raise
+    except Exception as error:  # whatever a format library raises, the user gets one sentence
+        raise DataError(
+            "Reading an image", "a whole, readable file", f"{path} cannot be read ({_brief(error)})",
+            "Replace the file with an intact copy or remove its row.",
+        ) from error  # fmt: skip
+
+
+def read_mask(reference: str | Path) -> Picture:
+    """Read a mask of whole-numbered labels: (H, W, 1) or (D, H, W, 1).
+
+    Raises:
+        DataError: as `read_image`; more than one channel; labels that are not whole numbers.
+    """
+    picture = read_image(reference)
+    path, _ = split_part(reference)
+    array = picture.array
+    if array.shape[-1] in (3, 4) and all(np.array_equal(array[..., 0], array[..., c]) for c in (1, 2)):
+        array = array[..., :1]  # a grey mask saved as RGB
+    if array.shape[-1] != 1:
+        raise DataError(
+            "A mask", "one channel of labels", f"{path} has {array.shape[-1]}",
+            "Save it with one label number per pixel.",
+        )  # fmt: skip
+    if array.dtype.kind == "f":
+        if not np.array_equal(array, np.rint(array)):
+            raise DataError(
+                "A mask", "whole-numbered labels", f"{path} holds fractions",
+                "Save it without interpolation.",
+            )  # fmt: skip
+        array = array.astype(np.int64)
+    elif array.dtype.kind == "b":
+        array = array.astype(np.uint8)
+    return Picture(array, picture.spacing)
+
+
+@lru_cache(maxsize=200_000)
+def _hash_of(path: str, size: int, modified: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, remembered while its size and time stay the same."""
+    status = path.stat()
+    return _hash_of(str(path), status.st_size, status.st_mtime_ns)
+
+
+def _reader_for(path: Path) -> Reader:
+    name = path.name.lower()
+    for extension in sorted(_READERS, key=len, reverse=True):
+        if name.endswith(extension):
+            return _READERS[extension]
+    if dicom.looks_like_dicom(path):
+        return dicom.read_dicom
+    raise DataError(
+        "Reading an image", f"a known format ({', '.join(_READERS)})", f"{path} is none of these",
+        "Convert it, or install a reader for it.",
+    )  # fmt: skip
+
+
+def _brief(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

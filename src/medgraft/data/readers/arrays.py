@@ -1,0 +1,75 @@
+"""npy and npz files: one image each, or one item of a stack of images."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from medgraft.errors import DataError
+from medgraft.types import Picture
+
+
+def read_array(path: Path, part: str | None) -> Picture:
+    """Read ``file.npy``, ``file.npz#key``, or item 17 of a stack: ``file.npy#17``, ``file.npz#key:17``.
+
+    Returns: (H, W, C); a 2-D array becomes (H, W, 1).
+
+    Raises:
+        DataError: no such key or item; objects instead of numbers.
+    """
+    key, index = None, None
+    if part is not None:
+        key, _, index = part.rpartition(":") if path.suffix == ".npz" else ("", "", part)
+        if path.suffix == ".npz" and not key:
+            key, index = part, None
+    array = load_array(path, key or None)
+    if index is not None:
+        array = take_part(array, index, path)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim not in (3, 4) or array.dtype.kind not in "buif":
+        raise DataError(
+            "An array image", "numbers of shape (H, W), (H, W, C) or (D, H, W, C)",
+            f"{path} holds {array.dtype} of shape {array.shape}",
+            "Save images with channels last, and name one item of a stack: file.npz#key:index.",
+        )  # fmt: skip
+    return Picture(array)
+
+
+def load_array(path: Path, key: str | None) -> np.ndarray:
+    """One whole array of a file, remembered while the file stays the same; read-only."""
+    status = path.stat()
+    return _load(str(path), key, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=8)
+def _load(path: str, key: str | None, modified: int, size: int) -> np.ndarray:
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        array = loaded
+    else:
+        with loaded:
+            names = loaded.files
+            if key is None and len(names) == 1:
+                key = names[0]
+            if key not in names:
+                raise DataError(
+                    "An npz file", "to be told which array", f"{path} holds {', '.join(names)}, not {key!r}",
+                    "Write file.npz#key or file.npz#key:index.",
+                )  # fmt: skip
+            array = loaded[key]
+    array.setflags(write=False)
+    return array
+
+
+def take_part(array: np.ndarray, index: str, path: Path) -> np.ndarray:
+    """Item `index` of an array's first axis."""
+    if not index.isdigit() or int(index) >= len(array):
+        raise DataError(
+            "A part of an array", f"a whole number from 0 to {len(array) - 1}", f"{path} is asked for {index!r}",
+            "Correct what stands behind '#'.",
+        )  # fmt: skip
+    part: np.ndarray = array[int(index)]
+    return part
