@@ -1,0 +1,1 @@
+"""A model on a cohort: scores with intervals, predictions and examples, as evidence."""

@@ -1,0 +1,137 @@
+"""Which of two is better on the same patients, and by how much?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from medgraft.errors import DataError, SettingsError
+from medgraft.evaluation.outcome import MEASURES, OVERLAPS, Outcome, from_table
+from medgraft.evidence import Evidence
+from medgraft.statistics.bootstrap import Metric, paired_difference
+
+
+def compare(
+    evidence: Evidence, subject: str, reference: str, metric: str, *, repeats: int = 1000
+) -> Evidence:
+    """Tell by how much a subject beats a reference, with an interval over the patients both were measured on.
+
+    The difference is that of the means over seeds; whole units are resampled, the same for both. Where an
+    interval excludes 0 the two differ.
+
+    Args:
+        evidence: holds predictions (or scores) of both, as `evaluate` leaves them.
+        subject, reference: names in the evidence; each may have several seeds.
+        metric: a score over all classes: auroc, average_precision, accuracy, balanced_accuracy, ece, brier,
+            dice or iou.
+        repeats: bootstrap resamples.
+
+    Returns: evidence with one row in the table "comparisons" for each cohort and split that both have:
+        difference (subject minus reference), low, high, n (units), seeds (of the one that has fewer).
+
+    Raises:
+        SettingsError: the metric is none of these.
+        DataError: one of the two was not measured, or they were measured on different rows.
+    """
+    if metric not in (*MEASURES, *OVERLAPS):
+        raise SettingsError(
+            "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS))}", f"got {metric!r}",
+            "Choose one of these.",
+        )  # fmt: skip
+    ours, theirs = (_tables(evidence, name, metric) for name in (subject, reference))
+    lines = []
+    for place in [place for place in ours if place in theirs]:
+        cohort, split = place
+        pair = (ours[place], theirs[place])
+        _refuse_different_rows(subject, reference, cohort, [*pair[0], *pair[1]])
+        units = _by_position(pair[0][0], metric)["unit"].to_numpy()
+        scores = [_mean_over_seeds([_score(table, metric) for table in tables]) for tables in pair]
+        difference = paired_difference(scores[0], scores[1], units, repeats=repeats)
+        lines.append(
+            {
+                "subject": subject, "reference": reference, "cohort": cohort, "split": split,
+                "metric": metric, "difference": difference.value,
+                "low": difference.low, "high": difference.high, "n": difference.units, "seeds": min(map(len, pair)),
+            }
+        )  # fmt: skip
+    if not lines:
+        raise DataError(
+            "compare", f"{subject} and {reference} measured on the same cohort and split",
+            "the evidence has no such pair",
+            "Evaluate both on the same rows and add the evidence.",
+        )  # fmt: skip
+    return Evidence(tables={"comparisons": pd.DataFrame(lines)})
+
+
+def _tables(evidence: Evidence, subject: str, metric: str) -> dict[tuple[str, str], list[pd.DataFrame]]:
+    """A subject's tables, one per seed, by cohort and split."""
+    prefix = f"{'scores' if metric in OVERLAPS else 'predictions'}/{subject}/"
+    found: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    for name, table in evidence.tables.items():
+        if name.startswith(prefix) and "/" not in name.removeprefix(prefix):
+            for (cohort, split), part in table.groupby(["cohort", "split"], sort=False):
+                own = part.reset_index(drop=True) if metric in OVERLAPS else _own_columns(part)
+                found.setdefault((str(cohort), str(split)), []).append(own)
+    if not found:
+        known = sorted(
+            {name.split("/")[1] for name in evidence.tables if name.startswith(prefix.split("/")[0])}
+        )
+        raise DataError(
+            "compare", f"{metric} of {subject!r}", f"the evidence has it of: {', '.join(known) or 'nothing'}",
+            "Check the name, or evaluate it and add the evidence.",
+        )  # fmt: skip
+    return found
+
+
+def _own_columns(table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions of one cohort without the columns that another one, with more classes, left empty."""
+    count = sum(bool(table[name].notna().any()) for name in table.columns if str(name).startswith("p_"))
+    one_class = "truth" in table.columns and bool(table["truth"].notna().all())
+    endings = [""] if one_class else [f"_{index}" for index in range(count)]
+    names = [f"{name}{ending}" for name in ("truth", "predicted") for ending in endings]
+    columns = ["row", "unit", *names, *(f"p_{index}" for index in range(count))]
+    return table[columns].astype(float).reset_index(drop=True)
+
+
+def _refuse_different_rows(subject: str, reference: str, cohort: str, tables: Sequence[pd.DataFrame]) -> None:
+    """Rows, units and truth must be the same in every table, and every row must stand there once."""
+    keys = [
+        column
+        for column in tables[0].columns
+        if column in ("row", "unit", "part") or str(column).startswith("truth")
+    ]
+    first = tables[0][keys]
+    ids = [column for column in ("row", "part") if column in keys]
+    once = not first.duplicated([*ids, "unit"]).any()
+    same = all(set(keys) <= set(table.columns) and table[keys].equals(first) for table in tables)
+    if not (once and same):
+        raise DataError(
+            "compare", f"{subject} and {reference} measured on the same rows of {cohort}",
+            "their rows, units or truth differ" if once else "one of them was measured there more than once",
+            "Evaluate both anew on one manifest and compare that evidence.",
+        )  # fmt: skip
+
+
+def _by_position(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One line per resampled position: a row of predictions, or a unit of scores."""
+    return (
+        table.groupby("unit", as_index=False, sort=True).mean(numeric_only=True)
+        if metric in OVERLAPS
+        else table
+    )
+
+
+def _score(table: pd.DataFrame, metric: str) -> Metric:
+    if metric in OVERLAPS:
+        # per unit, the mean over the classes of the foreground
+        values = _by_position(table, metric)[metric].to_numpy()
+        return lambda rows: float(values[rows].mean())
+    outcome: Outcome = from_table(table)
+    measure = MEASURES[metric]
+    return lambda rows: measure(outcome.take(rows))
+
+
+def _mean_over_seeds(scores: Sequence[Metric]) -> Metric:
+    return lambda rows: float(np.mean([score(rows) for score in scores]))

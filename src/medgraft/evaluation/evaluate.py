@@ -1,0 +1,208 @@
+"""Measure a model on a cohort and write down everything a report needs."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from medgraft.errors import DataError, ModelError
+from medgraft.evaluation.classification import measure_labels
+from medgraft.evaluation.measured import Measured
+from medgraft.evaluation.segmentation import measure_masks
+from medgraft.evidence import Evidence, Fact, fact
+from medgraft.statistics.bootstrap import bootstrap_interval
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+    from medgraft.models.model import Model
+
+FEW_UNITS = 10
+
+
+def evaluate(
+    model: Model,
+    cohort: Cohort,
+    *,
+    subject: str = "model",
+    seed: int = 0,
+    split: str | None = None,
+    selection: str = "none",
+    repeats: int = 1000,
+    device: str = "cpu",
+    examples: int = 6,
+    progress: bool | None = False,
+) -> Evidence:
+    """Tell how good a model is on labelled images, with intervals over patients, as evidence for a report.
+
+    Args:
+        model: of the cohort's kind, with class names that include the cohort's.
+        cohort: rows with truth.
+        subject: name of the model in tables and reports.
+        seed: of the run that made the model.
+        split: name of the rows in tables; None takes the cohort's own.
+        selection: rule that chose the epoch.
+        repeats: bootstrap resamples of whole patients (or split units) for 95 % intervals.
+        device: "cpu", "cuda" or "auto".
+        examples: how many small pictures to keep, the worst first.
+        progress: show a bar; None shows it at a terminal.
+
+    Returns: facts (classification: auroc, average_precision, accuracy, balanced_accuracy, ece, brier, recall
+        per class; segmentation: dice and iou per patient, for each class and over the foreground),
+        predictions per row or scores per patient, examples, warnings and provenance.
+
+    Raises:
+        ModelError: kind or classes of the model are not the cohort's.
+        DataError: the cohort is empty or has no truth.
+    """
+    started = time.monotonic()
+    _check(model, cohort)
+    place = _device(device)
+    part = split or _split_of(cohort)
+    measure = measure_masks if model.spec.kind == "segment" else measure_labels
+    measured = measure(model, cohort, place, examples, progress)
+    facts = list(_facts(measured, cohort, subject, seed, part, selection, repeats))
+    table = measured.table.assign(cohort=cohort.name, split=part)
+    tables = {
+        f"{measured.table_name}/{subject}/{seed}": table[["cohort", "split", *measured.table.columns]],
+        f"classes/{cohort.name}": pd.DataFrame(
+            list(enumerate(model.spec.classes)), columns=["index", "name"]
+        ),
+    }
+    images: dict[str, np.ndarray] = {}
+    lines = []
+    for number, (line, picture) in enumerate(measured.examples):
+        name = f"examples/{subject}/{seed}/{number}"
+        images[name] = picture
+        lines.append({"image": name, "subject": subject, "cohort": cohort.name, **line})
+    if lines:
+        tables["examples"] = pd.DataFrame(lines)
+    entry = {
+        "what": "evaluate",
+        "subject": subject,
+        "cohort": cohort.name,
+        "split": part,
+        "seed": seed,
+        "selection": selection,
+        "data": {
+            "rows": len(cohort),
+            "units": len(np.unique(cohort.units)),
+            "unit": cohort.unit_name,
+            "fingerprint": cohort.fingerprint(),
+            "licence": cohort.notes.get("licence"),
+        },
+        "model": {"kind": model.spec.kind, "provenance": model.spec.provenance},
+        "bootstrap_repeats": repeats,
+        "versions": versions(),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    return Evidence(pd.DataFrame(facts), (entry,), tables, images, _warnings(cohort, part))
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for package in ("medgraft", "torch", "timm", "numpy"):
+        try:
+            found.append((package, version(package)))
+        except PackageNotFoundError:  # medgraft itself, when it runs from a checkout
+            found.append((package, "not installed"))
+    return tuple(found)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what results depend on.
+
+    >>> sorted(versions())
+    ['medgraft', 'numpy', 'python', 'timm', 'torch']
+    """
+    return dict(_versions())
+
+
+def _check(model: Model, cohort: Cohort) -> None:
+    spec = model.spec
+    if spec.kind not in ("classify", "multilabel", "segment") or spec.kind != cohort.kind:
+        raise ModelError(
+            "evaluate", f"a model of the kind of {cohort.name}, '{cohort.kind}'",
+            f"this one's kind is '{spec.kind}'",
+            "Adapt a model to these data first.",
+        )  # fmt: skip
+    if not len(cohort):
+        raise DataError(
+            "evaluate", "at least one row", f"this view of {cohort.name} has none",
+            "Check the names of site and split.",
+        )  # fmt: skip
+    if "truth" not in cohort.fields:
+        raise DataError(
+            "evaluate", "rows with truth", f"{cohort.name} offers {', '.join(sorted(cohort.fields))}",
+            "Add labels or masks to the manifest; `medgraft predict` works without.",
+        )  # fmt: skip
+    unknown = [name for name in cohort.classes if name not in spec.classes]
+    if unknown or (spec.kind == "segment" and cohort.classes != spec.classes):
+        raise ModelError(
+            "evaluate", f"a model with the classes of {cohort.name} ({', '.join(cohort.classes)})",
+            f"this one's are {', '.join(spec.classes)}",
+            "Rename the classes in the manifest, name them with --classes, or adapt the model to these data.",
+        )  # fmt: skip
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return asked
+
+
+def _split_of(cohort: Cohort) -> str:
+    if not cohort.has_splits:
+        return "all"
+    return "+".join(dict.fromkeys(cohort.table["split"].astype(str)))
+
+
+def _warnings(cohort: Cohort, split: str) -> tuple[str, ...]:
+    count, notes = len(np.unique(cohort.units)), cohort.notes
+    found = []
+    if "train" in split:
+        found.append(
+            f"{cohort.name}: scores on training rows (split '{split}') say nothing about new patients."
+        )
+    if notes.get("silver_labels"):
+        found.append(f"{cohort.name}: the truth is silver, made by a program or a model, not by an expert.")
+    if notes.get("simulated"):
+        found.append(f"{cohort.name}: the images are simulated.")
+    if cohort.unit_name != "patients":
+        found.append(f"{cohort.name}: intervals are over {count} {cohort.unit_name}, not patients.")
+    if count < FEW_UNITS:
+        found.append(
+            f"{cohort.name}: {count} {cohort.unit_name} are few, and intervals over so few are too narrow."
+        )
+    return tuple(found)
+
+
+def _facts(
+    measured: Measured, cohort: Cohort, subject: str, seed: int, split: str, selection: str, repeats: int
+) -> Iterator[Fact]:
+    count = len(np.unique(measured.units))
+    for metric, part, score in measured.scores:
+        interval = bootstrap_interval(score, measured.units, repeats=repeats)
+        yield fact(
+            subject=subject,
+            cohort=cohort.name,
+            split=split,
+            metric=metric,
+            part=part,
+            seed=seed,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
+            n=count,
+            unit=cohort.unit_name,
+            selection=selection,
+        )

@@ -1,0 +1,134 @@
+"""What was true and what was predicted, and every score that follows from the two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from medgraft.metrics import calibration, classification
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Outcome(NamedTuple):
+    """Truth and predictions of the same N rows.
+
+    truth: (N,) int64 classes, or (N, K) float of 0, 1 and NaN (missing) for several labels.
+    predicted: (N,) int64, or (N, K) int64 of 0 and 1.
+    probabilities: (N, K) float.
+    """
+
+    truth: np.ndarray
+    predicted: np.ndarray
+    probabilities: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Outcome:
+        """Some rows, by position; repeats allowed."""
+        return Outcome(self.truth[rows], self.predicted[rows], self.probabilities[rows])
+
+    @property
+    def multilabel(self) -> bool:
+        """True where a row may have several labels."""
+        return self.truth.ndim == 2
+
+
+Measure = Callable[[Outcome], float]
+
+MEASURES: dict[str, Measure] = {
+    "auroc": lambda outcome: classification.auroc(outcome.truth, outcome.probabilities),
+    "average_precision": lambda outcome: classification.average_precision(
+        outcome.truth, outcome.probabilities
+    ),
+    "accuracy": lambda outcome: classification.accuracy(outcome.truth, outcome.predicted),
+    "balanced_accuracy": lambda outcome: _balanced_accuracy(outcome),
+    "ece": lambda outcome: calibration.expected_calibration_error(outcome.truth, outcome.probabilities),
+    "brier": lambda outcome: calibration.brier(outcome.truth, outcome.probabilities),
+}
+"""Scores over all classes, by the name they have in evidence."""
+
+OVERLAPS = ("dice", "iou")
+"""Scores of a segmentation, by the name they have in evidence."""
+
+
+def recall(outcome: Outcome, class_index: int) -> float:
+    """Share of the cases of one class (or label) that were found; NaN without cases.
+
+    >>> outcome = Outcome(np.array([0, 1, 1]), np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]])
+    >>> recall(outcome, 1)
+    0.5
+    """
+    if outcome.multilabel:
+        known = ~np.isnan(outcome.truth[:, class_index])
+        truth, predicted = outcome.truth[known, class_index], outcome.predicted[known, class_index]
+    else:
+        truth, predicted = outcome.truth == class_index, outcome.predicted == class_index
+    return float(classification.recall_per_class(truth, predicted, classes=2)[1])
+
+
+def _balanced_accuracy(outcome: Outcome) -> float:
+    """Several labels: the mean over labels of the mean of sensitivity and specificity."""
+    if not outcome.multilabel:
+        return classification.balanced_accuracy(
+            outcome.truth, outcome.predicted, classes=outcome.probabilities.shape[1]
+        )
+    per_label = []
+    for truth, predicted in zip(outcome.truth.T, outcome.predicted.T):
+        known = ~np.isnan(truth)
+        if len(set(truth[known].tolist())) == 2:
+            per_label.append(classification.balanced_accuracy(truth[known], predicted[known], classes=2))
+    return float(np.mean(per_label)) if per_label else float("nan")
+
+
+def to_table(outcome: Outcome, rows: np.ndarray, units: np.ndarray) -> pd.DataFrame:
+    """The table of predictions: row, unit, truth, predicted and p_0, p_1, ...
+
+    With several labels per row, truth_0, ... and predicted_0, ... instead.
+
+    Args:
+        outcome: N rows.
+        rows: (N,) row numbers in the manifest.
+        units: (N,) integers that name no patient.
+    """
+    import pandas as pd
+
+    columns: dict[str, np.ndarray] = {"row": rows, "unit": units}
+    for name, values in (("truth", outcome.truth), ("predicted", outcome.predicted)):
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_{index}": values[:, index] for index in range(values.shape[1])}
+    probabilities = outcome.probabilities
+    columns |= {f"p_{index}": probabilities[:, index] for index in range(probabilities.shape[1])}
+    return pd.DataFrame(columns)
+
+
+def from_table(table: pd.DataFrame) -> Outcome:
+    """The outcome that `to_table` wrote.
+
+    >>> outcome = Outcome(np.array([0, 1]), np.array([0, 0]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+    >>> from_table(to_table(outcome, np.array([1, 2]), np.array([0, 0]))).predicted.tolist()
+    [0, 0]
+    """
+    count = sum(str(column).startswith("p_") for column in table.columns)
+
+    def columns(name: str) -> np.ndarray:
+        if name in table.columns:
+            return table[name].to_numpy()
+        return table[[f"{name}_{index}" for index in range(count)]].to_numpy()
+
+    return Outcome(
+        columns("truth"), columns("predicted"), table[[f"p_{index}" for index in range(count)]].to_numpy()
+    )
+
+
+def anonymous(units: np.ndarray) -> np.ndarray:
+    """Names to the numbers 0, 1, ... in order of first appearance, so that evidence names no patient.
+
+    >>> anonymous(np.array(["Anna", "Ben", "Anna"])).tolist()
+    [0, 1, 0]
+    """
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(units.tolist()))}
+    return np.asarray([numbers[name] for name in units.tolist()], dtype=np.int64)
