@@ -119,12 +119,12 @@ def test_networks_of_a_fixed_size_say_so() -> None:
 
 
 def test_an_unknown_architecture_is_answered_with_near_ones() -> None:
-    with pytest.raises(ModelError, match="'rsnet18'.*resnet18"):
+    with pytest.raises(ModelError, match=r"'rsnet18'.*resnet18"):
         classifier("rsnet18")
 
 
 def test_two_headed_networks_are_refused() -> None:
-    with pytest.raises(ModelError, match="one linear layer.*tuple"):
+    with pytest.raises(ModelError, match=r"one linear layer.*tuple"):
         classifier("deit_tiny_distilled_patch16_224")
 
 

@@ -79,7 +79,9 @@ def test_every_parameter_of_a_segmenter_receives_a_gradient() -> None:
 def test_norms_are_the_ones_asked_for() -> None:
     names = {"batch": "BatchNorm2d", "instance": "InstanceNorm2d", "group": "GroupNorm", "none": "Identity"}
     for norm in names:
-        found = {type(part).__name__ for name, part in unet(norm=norm).named_modules() if name.endswith("_norm")}  # type: ignore[arg-type]
+        found = {
+            type(part).__name__ for name, part in unet(norm=norm).named_modules() if name.endswith("_norm")
+        }  # type: ignore[arg-type]
         assert found == {names[norm]}
 
 

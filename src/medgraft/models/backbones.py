@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -187,11 +188,7 @@ def create_network(architecture: str, classes: int, channels: int) -> Any:
         ModelError: timm does not know the architecture; the nearest names are listed.
     """
     if not timm.is_model(architecture):
-        near = timm.list_models(f"*{architecture[:6]}*")[:4] or [
-            "resnet18",
-            "convnext_tiny",
-            "vit_tiny_patch16_224",
-        ]
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=4) or ["resnet18"]
         raise ModelError(
             "Classifier",
             "an architecture that timm knows",

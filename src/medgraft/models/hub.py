@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import huggingface_hub
 import timm
+from safetensors import SafetensorError
 from torch import Tensor
 
 from medgraft.errors import ModelError
@@ -30,7 +31,7 @@ def fetch_weights(name: str) -> dict[str, Tensor]:
         ModelError: not in the cache and the hub cannot be reached, or the download failed.
     """
     settings: Any = timm.get_pretrained_cfg(name)
-    repository, revision = (settings.hf_hub_id or "").partition("@")[::2]
+    repository, _, revision = (settings.hf_hub_id or "").partition("@")
     cached = None
     plain = bool(repository) and not settings.custom_load
     if plain:
@@ -42,9 +43,9 @@ def fetch_weights(name: str) -> dict[str, Tensor]:
         _reach(name, huggingface_hub.constants.ENDPOINT if repository else settings.url or "")
     try:
         network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay)
-    except (OSError, RuntimeError, ValueError) as problem:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as problem:
         raise ModelError(
-            f"timm/{name}", "its weights", f"the download or the file failed ({str(problem).splitlines()[0]})",
+            f"timm/{name}", "its weights", f"they could not be read ({str(problem).splitlines()[0]})",
             "Try again later, or use packaged/efficientnet_lite0.",
         ) from problem  # fmt: skip
     state: dict[str, Tensor] = network.state_dict()

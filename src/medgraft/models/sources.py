@@ -74,7 +74,7 @@ def open_source(
         source = _open_packaged(rest)
     elif group == "timm" and rest:
         source = _open_timm(rest)
-    elif path.is_dir():
+    elif text and path.is_dir():
         source = load_model(path)
     elif path.is_file() and path.suffix in SUFFIXES:
         source, _ = open_state_file(path, architecture, kind=kind, classes=classes)

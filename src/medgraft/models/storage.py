@@ -62,7 +62,7 @@ def save_model(
             "Choose another folder" + (", or pass overwrite=True." if (folder / MODEL).is_file() else "."),
         )  # fmt: skip
     files = _files(model, optimizer_history)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    temporary = _beside(folder, f"{os.getpid()}.partial")
     try:
         temporary.mkdir(parents=True)
         for name, content in files.items():
@@ -213,7 +213,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _replace(temporary: Path, folder: Path) -> None:
     """Put a written folder in its place; the previous one is kept until it is there."""
-    previous = folder.with_name(f".{folder.name}.previous")
+    previous = _beside(folder, "previous")
     if folder.exists():
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
@@ -226,12 +226,18 @@ def _replace(temporary: Path, folder: Path) -> None:
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def _beside(folder: Path, ending: str) -> Path:
+    """A hidden folder on the same disk, so that renaming it is one step."""
+    whole = folder.absolute()
+    return whole.with_name(f".{whole.name}.{ending}")
+
+
 def _description(folder: Path) -> JSON:
     if not (folder / MODEL).is_file():
-        previous = folder.with_name(f".{folder.name}.previous")
+        previous = _beside(folder, "previous")
         remedy = "Give the folder that save_model wrote."
         if (previous / MODEL).is_file():
-            remedy = f"Saving was interrupted: rename {previous} to {folder.name}."
+            remedy = f"Saving was interrupted: rename {previous} to {folder.absolute().name}."
         raise ModelError("load_model", f"a folder with {MODEL}", f"{folder} has none", remedy)
     description = _json(folder, MODEL)
     if description.get("format") != FORMAT:
