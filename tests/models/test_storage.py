@@ -164,6 +164,14 @@ def test_a_killed_replacement_is_explained(tmp_path: Path) -> None:
         load_model(tmp_path / "m")
 
 
+def test_what_a_killed_save_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".m.partial").mkdir()
+    (tmp_path / ".m.partial" / "model.safetensors").write_bytes(b"half")
+    save_model(make(), tmp_path / "m")
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+    assert same(load_model(tmp_path / "m"), make())
+
+
 def damage(folder: Path, how: str) -> None:
     described, weights = folder / "model.json", folder / "model.safetensors"
     if how == "truncated weights":

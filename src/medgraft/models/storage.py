@@ -62,7 +62,9 @@ def save_model(
             "Choose another folder" + (", or pass overwrite=True." if (folder / MODEL).is_file() else "."),
         )  # fmt: skip
     files = _files(model, optimizer_history)
-    temporary = _beside(folder, f"{os.getpid()}.partial")
+    temporary = _beside(folder, "partial")
+    # what a killed run left; its name is fixed so that such leftovers do not pile up
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
         for name, content in files.items():
