@@ -53,7 +53,8 @@ def compare(
             {
                 "subject": subject, "reference": reference, "cohort": cohort, "split": split,
                 "metric": metric, "difference": difference.value,
-                "low": difference.low, "high": difference.high, "n": difference.units, "seeds": min(map(len, pair)),
+                "low": difference.low, "high": difference.high, "n": difference.units,
+                "seeds": min(map(len, pair)),
             }
         )  # fmt: skip
     if not lines:

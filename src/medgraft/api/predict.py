@@ -1,0 +1,145 @@
+"""Predict images that nobody has labelled yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from medgraft.api.adapt import adapted_model
+from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
+from medgraft.data.readers import known_extensions
+from medgraft.engine.checkpoint import write_text
+from medgraft.engine.predict import PredictedMask, predict_labels, predict_masks
+from medgraft.errors import DataError
+from medgraft.models.model import Model
+from medgraft.models.storage import load_model
+
+FILE = "predictions.csv"
+TABLES = (".csv", ".tsv", ".tab", ".parquet")
+
+
+def predict(
+    model: Model | str | Path,
+    images: Cohort | str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    progress: bool | None = False,
+) -> pd.DataFrame:
+    """Predict the class, the labels or the mask of every image.
+
+    Args:
+        model: a model, or the folder of one or of a run.
+        images: a cohort; a manifest; a folder of images (its sub-folders too); or image files.
+        out: folder that receives `predictions.csv` and, for segmentation, `masks/` at each image's own size.
+        device: "auto", "cpu" or "cuda".
+        progress: show a bar; None shows it at a terminal.
+
+    Returns: one line per image: row (in the manifest, or counted from 1), image (only where files or a folder were
+        given), predicted, and one probability per class; for masks the share of each class among the pixels.
+
+    Raises:
+        DataError: no images there, or unreadable ones.
+        ModelError: no model there.
+    """
+    import torch
+
+    if not isinstance(model, Model):
+        model = load_model(adapted_model(model))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    cohort, files = open_images(images)
+    if not len(cohort):
+        raise DataError("predict", "at least one image", f"{cohort.name} has none", "Check the path.")
+    columns: dict[str, list[object]] = {"row": cohort.table.index.tolist()}
+    if files:
+        columns["image"] = list(files)
+    classes = model.spec.classes
+    if model.spec.kind == "segment":
+        masks = predict_masks(model, cohort, device=device, shown=progress)
+        columns |= _shares(masks, cohort, classes, None if out is None else Path(out) / "masks")
+    else:
+        predicted = predict_labels(model, cohort, device=device, shown=progress)
+        columns["predicted"] = [_name(label, classes) for label in predicted.labels.tolist()]
+        columns |= {
+            f"p_{name}": predicted.probabilities[:, index].tolist() for index, name in enumerate(classes)
+        }
+    table = pd.DataFrame(columns)
+    if out is not None:
+        write_text(Path(out) / FILE, table.to_csv(index=False))
+    return table
+
+
+def open_images(images: Cohort | str | Path | Sequence[str | Path]) -> tuple[Cohort, Sequence[str]]:
+    """A cohort without truth, and file names where these are what tells the rows apart."""
+    if isinstance(images, Cohort):
+        return images.only({"images", "patients"}), ()
+    if isinstance(images, str | Path):
+        path = Path(images)
+        if path.suffix in TABLES or (path.suffix == ".npz" and "#" not in path.name):
+            return read_manifest(path, kind="encode").only({"images", "patients"}), ()
+        if path.is_dir():
+            found = [file for file in sorted(path.rglob("*")) if file.is_file() and _readable(file)]
+            if not found:
+                raise DataError(
+                    "predict", f"images ({', '.join(sorted(known_extensions()))})", f"{path} holds none",
+                    "Check the path.",
+                )  # fmt: skip
+            images = found
+        else:
+            images = [path]
+    files = [str(file) for file in images]
+    for number, file in enumerate(files, start=1):
+        if not Path(file.split("#")[0]).is_file():
+            raise DataError(
+                "predict",
+                "existing image files",
+                f"file {number}, {file}, does not exist",
+                "Correct the path.",
+            )
+    return _cohort_of_files(files), files
+
+
+def _cohort_of_files(files: Sequence[str]) -> Cohort:
+    table = pd.DataFrame({"image": files}, index=pd.RangeIndex(1, len(files) + 1))
+    return Cohort(table.astype(object), kind="encode", classes=(), root=Path(), name="images")
+
+
+def _readable(file: Path) -> bool:
+    return not file.name.startswith(".") and file.name.lower().endswith(tuple(known_extensions()))
+
+
+def _name(label: int | list[int], classes: Sequence[str]) -> str:
+    if isinstance(label, int):
+        return classes[label]
+    return "|".join(name for name, value in zip(classes, label) if value)
+
+
+def _shares(
+    masks: Iterable[PredictedMask], cohort: Cohort, classes: Sequence[str], folder: Path | None
+) -> dict[str, list[object]]:
+    """Write every mask and return the share of the pixels of each class."""
+    rows = cohort.table.index
+    shares = np.zeros((len(cohort), len(classes)))
+    names: list[object] = [""] * len(cohort)
+    for mask in masks:
+        shares[mask.row] = np.bincount(mask.labels.ravel(), minlength=len(classes)) / mask.labels.size
+        names[mask.row] = f"masks/row-{rows[mask.row]:06d}.png"
+        if folder is not None:
+            _write_mask(folder / Path(str(names[mask.row])).name, mask.labels, len(classes))
+    columns: dict[str, list[object]] = {} if folder is None else {"mask": names}
+    return columns | {f"share_{name}": shares[:, index].tolist() for index, name in enumerate(classes)}
+
+
+def _write_mask(path: Path, labels: np.ndarray, classes: int) -> None:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    Image.fromarray(labels.astype(np.uint8 if classes <= 256 else np.uint16)).save(temporary, format="PNG")
+    temporary.replace(path)

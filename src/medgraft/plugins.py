@@ -1,0 +1,289 @@
+"""Methods by name, ours and those of other packages, and settings from what a user wrote."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ValidationError
+
+from medgraft.engine.method import Method
+from medgraft.errors import SettingsError
+
+logger = logging.getLogger(__name__)
+
+Group = Literal["methods", "readers", "models", "scorers"]
+OURS = "medgraft"
+
+
+class Plugin(NamedTuple):
+    """Something found by name.
+
+    owner: the package that brings it.
+    load: imports and returns it.
+    """
+
+    name: str
+    owner: str
+    load: Callable[[], Any]
+
+
+def find_plugins(group: Group) -> dict[str, Plugin]:
+    """What is installed in a group, ours first, without importing any of the others.
+
+    Args:
+        group: other packages name theirs under the entry point ``medgraft.GROUP``.
+
+    Raises:
+        SettingsError: two packages claim the same name.
+
+    >>> find_plugins("methods")["fine_tune"].owner
+    'medgraft'
+    """
+    found: dict[str, Plugin] = {}
+    for plugin in [*(_built_in_methods() if group == "methods" else ()), *_installed(group)]:
+        other = found.setdefault(plugin.name, plugin)
+        if other is not plugin:
+            raise SettingsError(
+                f"The entry point medgraft.{group}", "a name of its own for everything installed",
+                f"'{plugin.name}' belongs to {other.owner} and to {plugin.owner}",
+                f"Uninstall one of the two, or ask the authors of {plugin.owner} to rename theirs.",
+            )  # fmt: skip
+    return found
+
+
+def methods() -> dict[str, type[Method]]:
+    """All methods that are installed, by name; one that cannot be imported is logged and left out.
+
+    >>> sorted(methods())[:2]
+    ['fine_tune', 'simple_baseline']
+    """
+    found = {}
+    for name, plugin in find_plugins("methods").items():
+        try:
+            found[name] = _load_method(plugin)
+        except SettingsError as error:
+            logger.warning("%s", error)
+    return found
+
+
+@cache
+def activate() -> None:
+    """Import other packages' readers and models once: importing registers them. One that fails is logged."""
+    groups: tuple[Group, ...] = ("readers", "models")
+    for group in groups:
+        for plugin in find_plugins(group).values():
+            try:
+                plugin.load()
+            except Exception as error:
+                logger.warning("%s of %s cannot be imported: %s", plugin.name, plugin.owner, error)
+
+
+def resolve_method(
+    asked: Method | str | Mapping[str, Any], settings: Mapping[str, Any] | None = None
+) -> Method:
+    """Turn what a user asked for into a method with its settings.
+
+    Args:
+        asked: a method (returned as it is); a name; ``"package.module:Class"``; or, as files hold it,
+            ``{"method": name, "settings": {...}}``, where only a name is allowed.
+        settings: fields of the method, nested as in TOML; text and numbers are coerced to what a field needs.
+
+    Raises:
+        SettingsError: no such method; or unknown or unfit settings, all of them named in one sentence.
+
+    >>> resolve_method("fine_tune", {"scope": "head", "schedule": {"lr": "0.1"}}).schedule.lr
+    0.1
+    >>> resolve_method({"method": "simple_baseline", "settings": {"side": 8}}).side
+    8
+    """
+    if isinstance(asked, Mapping):
+        asked, settings = _from_file(asked, settings)
+    if not isinstance(asked, str):
+        if settings:
+            raise SettingsError(
+                type(asked).__name__, "its settings in its own constructor",
+                f"it got {', '.join(settings)} besides", "Construct the method with them.",
+            )  # fmt: skip
+        return asked
+    return build_settings(_method_class(asked), settings or {})  # type: ignore[return-value, type-var]
+
+
+Settings = typing.TypeVar("Settings")
+
+
+def build_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Construct a settings class from values that a user wrote.
+
+    Raises:
+        SettingsError: one sentence that names every problem, with the nearest known names.
+
+    >>> from medgraft.engine.schedule import Schedule
+    >>> build_settings(Schedule, {"epoch": 3})
+    Traceback (most recent call last):
+    ...
+    medgraft.errors.SettingsError: Schedule needs settings that it knows and can use, but 'epoch' is not one of
+    them (did you mean 'epochs'?). Its settings are: epochs, steps_per_epoch, ...
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        problems = _problems(cls, error)
+    except TypeError as error:  # a plug-in's own class, not one of pydantic
+        problems = [str(error)]
+    raise SettingsError(
+        cls.__name__, "settings that it knows and can use", "; ".join(problems),
+        f"Its settings are: {', '.join(_fields(cls))}.",
+    )  # fmt: skip
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint at what was meant, or nothing.
+
+    >>> nearest("schedul", ["scope", "schedule"]), nearest("zzz", ["scope"])
+    (" (did you mean 'schedule'?)", '')
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _built_in_methods() -> list[Plugin]:
+    import medgraft.methods
+
+    classes = [getattr(medgraft.methods, name) for name in medgraft.methods.__all__]
+    return [Plugin(cls.name, OURS, lambda cls=cls: cls) for cls in classes]
+
+
+def _installed(group: Group) -> list[Plugin]:
+    def owner(point: EntryPoint) -> str:
+        return point.dist.name if point.dist is not None else point.value.split(":")[0]
+
+    # a package that is installed twice (in the environment and beside a checkout) is still one owner
+    unique = {(point.name, owner(point)): point for point in entry_points(group=f"medgraft.{group}")}
+    return [Plugin(name, package, point.load) for (name, package), point in sorted(unique.items())]
+
+
+def _load_method(plugin: Plugin) -> type[Method]:
+    try:
+        cls = plugin.load()
+    except Exception as error:
+        raise SettingsError(
+            f"The method '{plugin.name}' of {plugin.owner}", "to be importable",
+            f"importing it failed: {type(error).__name__}: {error}",
+            f"Mend or uninstall {plugin.owner}.",
+        ) from error  # fmt: skip
+    return _checked(cls, f"The method '{plugin.name}' of {plugin.owner}")
+
+
+def _checked(cls: Any, who: str) -> type[Method]:
+    missing = [name for name in ("name", "kinds", "needs", "adapt") if not hasattr(cls, name)]
+    if not isinstance(cls, type) or missing:
+        raise SettingsError(
+            who, "to be a class with name, kinds, needs and adapt",
+            f"it lacks {', '.join(missing)}" if missing else "it is not a class",
+            "See the four steps in CONTRIBUTING.md.",
+        )  # fmt: skip
+    return cls
+
+
+def _method_class(asked: str) -> type[Method]:
+    if ":" in asked:
+        return _import_method(asked)
+    found = find_plugins("methods")
+    if asked not in found:
+        raise SettingsError(
+            "medgraft", f"a method among {', '.join(sorted(found))}, or package.module:Class",
+            f"it got {asked!r}{nearest(asked, found)}", "`medgraft methods` tells what each of them does.",
+        )  # fmt: skip
+    return _load_method(found[asked])
+
+
+def _import_method(path: str) -> type[Method]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingsError(
+            "medgraft", "an importable package.module:Class", f"{path!r} gave {type(error).__name__}: {error}",
+            "Check the path, and that the package is installed in this environment.",
+        ) from error  # fmt: skip
+    return _checked(found, path)
+
+
+def _from_file(
+    asked: Mapping[str, Any], settings: Mapping[str, Any] | None
+) -> tuple[str, Mapping[str, Any] | None]:
+    unknown = sorted(set(asked) - {"method", "settings"})
+    name = asked.get("method")
+    if unknown or not isinstance(name, str):
+        raise SettingsError(
+            "A method in a file", "the keys 'method' and 'settings'",
+            f"it also has {', '.join(unknown)}" if unknown else "it does not name its method",
+            'Write {"method": name, "settings": {...}}.',
+        )  # fmt: skip
+    if ":" in name:
+        raise SettingsError(
+            "A method in a file", "the name of an installed method", f"it is the import path {name!r}",
+            f"A file may not import code: add `--method {name}` to the command line.",
+        )  # fmt: skip
+    return name, {**asked.get("settings", {}), **(settings or {})}
+
+
+def _fields(cls: type) -> list[str]:
+    return list(cls.model_fields) if issubclass(cls, BaseModel) else []
+
+
+def _problems(cls: type, error: ValidationError) -> list[str]:
+    """One clause per setting that is wrong."""
+    found: dict[str, str] = {}
+    for problem in error.errors():
+        place, owner = _place(cls, problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            known = _fields(owner) if owner is not None else []
+            text = f"'{place}' is not one of them{nearest(place.split('.')[-1], known)}"
+        else:
+            message = re.sub(r"^(Value error|Assertion failed), ", "", problem["msg"])
+            text = f"{message[0].lower()}{message[1:]}, and it got {problem['input']!r}"
+            text = f"'{place}': {text}" if place else message
+        # each branch of a union has its say: the first one is the plainest
+        found.setdefault(place, text)
+    return list(found.values())
+
+
+def _place(cls: type, location: tuple[int | str, ...]) -> tuple[str, type | None]:
+    """A dotted setting's name from pydantic's location, and the settings class that its last part belongs to."""
+    owner: type | None = cls
+    inner: type | None = cls
+    names: list[str] = []
+    for step in location:
+        if isinstance(step, int):
+            names.append(str(step))
+            continue
+        known = inner.model_fields if inner is not None and issubclass(inner, BaseModel) else {}
+        if step in known:
+            names.append(step)
+            owner, inner = inner, _settings_class(known[step].annotation)
+        elif step == location[-1] and inner is not None:  # unknown here
+            names.append(step)
+            owner = inner
+        # anything else is the name that pydantic gives to a branch of a union
+    return ".".join(names), owner
+
+
+def _settings_class(annotation: object) -> type | None:
+    """The settings class inside an annotation such as ``Schedule | None``."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    for part in typing.get_args(annotation):
+        found = _settings_class(part)
+        if found is not None:
+            return found
+    return None
