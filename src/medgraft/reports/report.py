@@ -1,0 +1,213 @@
+"""The report: a page made of evidence and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medgraft.errors import DataError
+from medgraft.evidence import Evidence
+from medgraft.reports.caveats import caveats
+from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart, roc_chart
+from medgraft.reports.comparison import Strips, Table, interval_strips, part_tables, score_table, unit_strips
+from medgraft.reports.panels import Panel, make_panels
+from medgraft.reports.pictures import Gallery, galleries, recorded_pictures
+from medgraft.reports.predictions import (
+    LabelCounts,
+    Outcome,
+    confusion_matrix,
+    label_counts,
+    mean_roc,
+    read_outcome,
+    reliability,
+)
+from medgraft.reports.provenance import make_account
+from medgraft.reports.sentences import comparison_sentences, headline
+from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
+from medgraft.reports.wording import SCORES, describe_score, percent
+
+if TYPE_CHECKING:
+    import jinja2
+
+
+class Confusion(NamedTuple):
+    """A subject's confusion: a matrix of (count, share of the true class), or counts by label."""
+
+    subject: str
+    seeds: int
+    matrix: list[list[tuple[int, float]]]
+    labels: list[LabelCounts]
+
+
+class View(NamedTuple):
+    """A panel, ready for the template."""
+
+    anchor: str
+    panel: Panel
+    headline: list[str]
+    comparisons: list[tuple[str, str]]
+    strips: Strips | None
+    units: Strips | None
+    table: Table
+    parts: list[tuple[str, Table]]
+    classes: list[str]
+    confusions: list[Confusion]
+    rocs: list[Chart]
+    legend: list[tuple[str, str, int]]
+    calibrations: list[Chart]
+    galleries: list[Gallery]
+    missing: list[str]
+
+
+def report(
+    evidence: Evidence | str | Path, path: str | Path, *, images: bool = True, title: str = "medgraft report"
+) -> Path:
+    """Write a report that opens in any browser, offline, and can be sent as one file.
+
+    Args:
+        evidence: what was measured, or the folder it was saved in.
+        path: the HTML file to write; one that is there is replaced.
+        images: False leaves out every picture, for where images may not leave the building; charts stay.
+        title: heading of the page.
+
+    Returns: the path.
+
+    Raises:
+        DataError: there is no evidence in the folder, it holds no facts, or `path` is a folder.
+    """
+    path = Path(path)
+    if not isinstance(evidence, Evidence):
+        evidence = Evidence.load(evidence)
+    if path.is_dir():
+        raise DataError(
+            "report", "the name of an HTML file", f"{path} is a folder", "Add a name, as in report.html."
+        )
+    if evidence.facts.empty:
+        raise DataError(
+            "report",
+            "evidence with facts",
+            "this evidence has none",
+            "Evaluate a model first and add its evidence.",
+        )
+    page = make_page(evidence, images=images, title=title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
+    """The whole page as text; the same evidence gives the same page."""
+    views = [
+        _make_view(evidence, panel, number, images) for number, panel in enumerate(make_panels(evidence), 1)
+    ]
+    shown = set(evidence.facts["metric"])
+    return _template().render(
+        title=title,
+        views=views,
+        caveats=caveats(evidence),
+        curves=learning_curves(evidence),
+        plans=regraft_plans(evidence),
+        account=make_account(evidence),
+        tables=recorded_tables(evidence),
+        pictures=recorded_pictures(evidence) if images else [],
+        images=images,
+        pictures_left_out=0 if images else len(evidence.images),
+        glossary=[describe_score(name) for name in SCORES if name in shown],
+        percent=percent,
+        label=describe_score,
+    )
+
+
+def _template() -> jinja2.Template:
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("report.html")
+
+
+def _make_view(evidence: Evidence, panel: Panel, number: int, images: bool) -> View:
+    outcomes = _outcomes(panel)
+    width = max((of_subject[0].truth.shape[1] for of_subject in outcomes.values()), default=0)
+    classes = [*panel.classes, *(f"class {index}" for index in range(len(panel.classes), width))][:width]
+    rocs = _rocs(outcomes, classes, f"panel {number}")
+    calibrations = _calibrations(panel, outcomes, f"panel {number}")
+    shown = galleries(evidence, panel) if images else []
+    strips = interval_strips(panel)
+    missing = [] if panel.facts["low"].notna().any() else ["intervals (the facts have none)"]
+    if not outcomes and not panel.scores:
+        missing.append("confusion, calibration and ROC curves (there are no predictions)")
+    if images and not shown:
+        missing.append("example images (the evidence holds none)")
+    return View(
+        anchor=f"panel-{number}",
+        panel=panel,
+        headline=headline(panel),
+        comparisons=comparison_sentences(panel),
+        strips=strips,
+        units=unit_strips(panel),
+        table=score_table(panel),
+        parts=part_tables(panel),
+        classes=classes,
+        confusions=[_confusion(name, of_subject, classes) for name, of_subject in outcomes.items()],
+        rocs=rocs,
+        legend=[(name, colour_of(index), dash_of(index)) for index, name in enumerate(outcomes)],
+        calibrations=calibrations,
+        galleries=shown,
+        missing=missing,
+    )
+
+
+def _outcomes(panel: Panel) -> dict[str, list[Outcome]]:
+    """What every subject predicted, one outcome per seed; subjects in the panel's order."""
+    found = {}
+    for subject in panel.subjects:
+        tables = panel.predictions.get(subject, {})
+        read = [read_outcome(tables[seed]) for seed in sorted(tables)]
+        fitting = [outcome for outcome in read if outcome is not None]
+        if fitting:
+            found[subject] = fitting
+    return found
+
+
+def _confusion(subject: str, outcomes: list[Outcome], classes: list[str]) -> Confusion:
+    if not outcomes[0].exclusive:
+        return Confusion(subject, len(outcomes), [], label_counts(outcomes, classes))
+    counts = confusion_matrix(outcomes)
+    totals = counts.sum(axis=1, keepdims=True).clip(1)
+    matrix = [
+        [(int(count), float(share)) for count, share in zip(row, shares, strict=True)]
+        for row, shares in zip(counts, counts / totals, strict=True)
+    ]
+    return Confusion(subject, len(outcomes), matrix, [])
+
+
+def _rocs(outcomes: dict[str, list[Outcome]], classes: list[str], salt: str) -> list[Chart]:
+    """One chart per class, against the rest; two exclusive classes need one."""
+    if not outcomes:
+        return []
+    exclusive = next(iter(outcomes.values()))[0].exclusive
+    chosen = [1] if exclusive and len(classes) == 2 else range(len(classes))
+    charts = []
+    for index in chosen:
+        curves = [mean_roc(of_subject, index) for of_subject in outcomes.values()]
+        if any(curve is not None for curve in curves):
+            charts.append(roc_chart(classes[index], curves, f"{salt} class {index}"))
+    return charts
+
+
+def _calibrations(panel: Panel, outcomes: dict[str, list[Outcome]], salt: str) -> list[Chart]:
+    charts = []
+    for subject, of_subject in outcomes.items():
+        bins = reliability(of_subject)
+        if bins is not None:
+            charts.append(reliability_chart(subject, bins, f"{salt} {subject}"))
+    return charts

@@ -1,0 +1,89 @@
+"""What the numbers say, in plain sentences that claim no more than the intervals allow."""
+
+from __future__ import annotations
+
+import math
+
+from medgraft.reports.comparison import Cell, make_cell
+from medgraft.reports.panels import Panel
+from medgraft.reports.wording import counted, describe_score, number, percent, signed, span
+
+
+def headline(panel: Panel) -> list[str]:
+    """Who comes first by the main score, who follows, and what the intervals allow to say about it."""
+    defined: list[tuple[str, Cell]] = []
+    for subject in panel.subjects:
+        cell = make_cell(panel, subject, panel.main)
+        if cell is not None and cell.seeds:
+            defined.append((subject, cell))
+    score = describe_score(panel.main)
+    if not defined:
+        return [f"No subject has a defined {score.label}."]
+    (first, best), *others = defined
+    if not others:
+        return [f"{first} reaches a {score.label} of {_with_interval(panel, best)}."]
+    extreme = "lowest" if score.higher_is_better is False else "highest"
+    told = [f"{first} has the {extreme} {score.label}, {_with_interval(panel, best)}"]
+    told[0] += f"; {others[0][0]} follows with {_with_interval(panel, others[0][1])}."
+    if not len(panel.comparisons):
+        told.append(_overlap(first, best, others))
+    return told
+
+
+def comparison_sentences(panel: Panel) -> list[tuple[str, str]]:
+    """Each paired difference as (verdict, sentence); the verdict is "better", "worse" or "open"."""
+    told = []
+    for row in panel.comparisons.to_dict("records"):
+        score = describe_score(str(row["metric"]))
+        difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
+        verdict, words = _verdict(low, high, score.higher_is_better)
+        interval = f" ({percent(panel.level)} interval {span(low, high)})" if span(low, high) else ""
+        basis = counted(int(row["seeds"]), "seed") if "seeds" in row and row["seeds"] == row["seeds"] else ""
+        units = _units(panel, row)
+        over = " and ".join(part for part in (basis, units) if part)
+        told.append(
+            (
+                verdict,
+                f"{row['subject']} minus {row['reference']}: {signed(difference)} in {score.label}{interval}"
+                f"{f', over {over}' if over else ''}: {words}.",
+            )
+        )
+    return told
+
+
+def _units(panel: Panel, row: dict[object, object]) -> str:
+    told = panel.facts.loc[panel.facts["unit"] != "", "unit"]
+    count = row.get("n")
+    if not isinstance(count, (int, float)) or math.isnan(count) or told.empty:
+        return ""
+    return f"{int(count):,} {told.iloc[0]}"
+
+
+def _verdict(low: float, high: float, higher_is_better: bool | None) -> tuple[str, str]:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "open", "no interval, so nothing is shown"
+    if low <= 0 <= high:
+        return "open", "no difference shown"
+    if higher_is_better is None:
+        return "open", "a difference is shown"
+    better = (low > 0) == higher_is_better
+    return ("better", "shown to be better") if better else ("worse", "shown to be worse")
+
+
+def _with_interval(panel: Panel, cell: Cell) -> str:
+    interval = f" ({percent(panel.level)} interval {cell.interval})" if cell.interval else " (no interval)"
+    return number(cell.value) + interval
+
+
+def _overlap(first: str, best: Cell, others: list[tuple[str, Cell]]) -> str:
+    """What intervals of single subjects allow to say; they are not a paired comparison."""
+    if not all(cell.interval for _, cell in [(first, best), *others]):
+        return "Without intervals for all, the order may be chance."
+    apart = [name for name, cell in others if cell.high < best.low or cell.low > best.high]
+    if len(apart) == len(others):
+        return f"Its interval lies apart from that of every other subject, so {first} is ahead here."
+    near = len(others) - len(apart)
+    return (
+        f"Its interval overlaps with {'that' if near == 1 else 'those'} of {counted(near, 'other subject')}, "
+        "so the order among these may be chance."
+    )
