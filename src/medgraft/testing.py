@@ -260,7 +260,10 @@ def _missing_need_is_explained(method: Method, kind: Kind) -> None:
         cohort: Cohort | None = getattr(task, side)
         for name in sorted(getattr(method.needs, side)):
             assert cohort is not None
-            poorer = Task(**{"source": task.source, "target": task.target, side: cohort.only(cohort.fields - {name})})
+            # a cohort always has images: they are missing when the cohort is
+            less = None if name == "images" else cohort.only(cohort.fields - {name})
+            other = task.target if side == "source" else task.source
+            poorer = Task(less, other) if side == "source" else Task(other, less)
             try:
                 _adapted(method, kind, task=poorer)
             except NeedError as error:

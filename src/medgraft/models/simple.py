@@ -38,7 +38,9 @@ class SimpleClassifier(Model):
         super().__init__(spec)
         self.statistics: Statistics = statistics
         self.side = side
-        width = {"majority": 1, "colour": 2 * spec.channels, "pixels": side * side * spec.channels}[statistics]
+        width = {"majority": 1, "colour": 2 * spec.channels, "pixels": side * side * spec.channels}[
+            statistics
+        ]
         self.register_buffer("shift", torch.zeros(width))
         self.register_buffer("scale", torch.ones(width))
         self.head = nn.Linear(width, len(spec.classes))

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
+import pandas as pd
 from pydantic import Field as Setting
 from pydantic import field_validator
 from torch import Tensor
@@ -84,7 +85,7 @@ class FineTune(MethodSettings):
         assert task.target is not None
         source = reinitialise(model) if self.scope == "from_scratch" else model
         adapted, plan = regraft(source, task.classes, kind=task.kind, size=self.size)
-        run.record("plan", plan.table())
+        run.record("plan", pd.DataFrame(plan.table()))
         if self.balanced and task.kind != "classify":
             raise SettingsError(
                 "FineTune with balanced=True", "a task with one label per image", f"the kind is '{task.kind}'",
@@ -118,13 +119,13 @@ class FineTune(MethodSettings):
             batch_size=self.schedule.batch_size,
             steps_per_epoch=self.schedule.steps_per_epoch,
             augmentation=self.augmentation,
-            lr_factors=self._lr_factors(model, plan.has_new_head),
+            lr_factors=self._lr_factors(model, new_head=_has_new_head(model, plan)),
             freeze_batch_stats=self.freeze_batch_stats,
             balanced=self.balanced,
         )
         fit(objective, run, self.schedule)
 
-    def _lr_factors(self, model: Model, new_head: bool) -> dict[str, float]:
+    def _lr_factors(self, model: Model, *, new_head: bool) -> dict[str, float]:
         """Learning-rate factor of each trained block, by scope."""
         names = list(model.blocks())
         body, head = names[:-1], names[-1]
@@ -203,6 +204,10 @@ class HeadOnFeatures(Objective):
     def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
         """The criterion on one batch of features."""
         return Loss(self.criterion(self.model.head_outputs(step.tensors["features"]), step.tensors["truth"]))
+
+
+def _has_new_head(model: Model, plan: Plan) -> bool:
+    return bool(set(plan.names("new")) & set(list(model.blocks().values())[-1]))
 
 
 def truth_of(loader: Loader) -> Tensor:

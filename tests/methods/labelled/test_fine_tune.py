@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from medgraft.data.task import Task
+from medgraft.engine.method import adapt
+from medgraft.engine.randomness import seeded
+from medgraft.engine.run import Run
+from medgraft.engine.schedule import Schedule
+from medgraft.errors import SettingsError
+from medgraft.methods import FineTune
+from medgraft.models.model import Model
+from medgraft.testing import check_method, make_cohort, make_model
+from medgraft.types import Kind
+
+SHORT = Schedule(epochs=2, batch_size=8, lr=1e-2)
+
+
+def fine_tune(**settings: object) -> FineTune:
+    return FineTune(**{"schedule": SHORT, "head_schedule": SHORT, **settings})  # type: ignore[arg-type]
+
+
+def source(kind: Kind = "classify") -> Model:
+    with seeded("source"):
+        return make_model(kind)
+
+
+def adapted(method: FineTune, kind: Kind = "classify", folder: Path | None = None) -> Model:
+    return adapt(source(kind), Task(target=make_cohort(kind, "B")), method, Run(folder, device="cpu", progress=False))
+
+
+def changed_blocks(model: Model, kind: Kind = "classify") -> set[str]:
+    before: dict[str, Tensor] = source(kind).state_dict()
+    after = model.state_dict()
+    return {
+        block
+        for block, names in model.blocks().items()
+        if any(name not in before or not torch.equal(before[name], after[name]) for name in names)
+    }
+
+
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+@pytest.mark.parametrize("scope", ["all", "first", "last", "head"])
+def test_each_scope_trains_exactly_its_blocks(scope: str, kind: Kind) -> None:
+    model = adapted(fine_tune(scope=scope), kind)
+    names = list(source(kind).blocks())
+    new_head = {names[-1]} if kind == "classify" else set()
+    expected = {
+        "all": set(names),
+        "first": {names[0]} | new_head,
+        "last": set(names[-2:]),
+        "head": {names[-1]},
+    }[scope]
+    assert changed_blocks(model, kind) == expected
+
+
+def test_named_blocks_are_trained_and_unknown_ones_listed() -> None:
+    middle = list(source("segment").blocks())[2]
+    assert changed_blocks(adapted(fine_tune(scope=(middle,)), "segment"), "segment") == {middle}
+    with pytest.raises(SettingsError, match=f"{middle}.*'nose'"):
+        adapted(fine_tune(scope=("nose",)), "segment")
+
+
+def batch_statistics(model: Model) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.state_dict().items() if "running_" in name}
+
+
+def test_batch_statistics_stay_only_where_asked() -> None:
+    before = batch_statistics(source())
+    assert before
+    frozen = batch_statistics(adapted(fine_tune(scope="first", freeze_batch_stats=True)))
+    assert all(torch.equal(before[name], frozen[name]) for name in before)
+    moving = batch_statistics(adapted(fine_tune(scope="first")))
+    assert not any(torch.equal(before[name], moving[name]) for name in before)
+
+
+def test_a_linear_probe_leaves_every_tensor_of_the_network_alone() -> None:
+    model = adapted(fine_tune(scope="head"))
+    before, head = source().state_dict(), set(model.blocks()["head"])
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items() if name not in head)
+
+
+def test_a_linear_probe_reaches_the_optimum_of_logistic_regression() -> None:
+    """Features are cached, the loss is convex: scikit-learn must find the same minimum."""
+    from sklearn.linear_model import LogisticRegression
+
+    from medgraft.engine.features import extract_features
+
+    cohort = make_cohort("classify", "B").split("train")
+    schedule = Schedule(epochs=1500, batch_size=64, lr=0.05, optimizer="adam", weight_decay=0.02)
+    model = adapt(source(), Task(target=cohort), fine_tune(scope="head", head_schedule=schedule), Run(device="cpu", progress=False))
+    features = extract_features(model, cohort)
+    with torch.no_grad():
+        ours = model.head_outputs(features).softmax(1)[:, 1].numpy()
+    # an L2 penalty of w/2 |W|^2 on both rows of a two-class softmax is w/4 |w1 - w0|^2 on the log-odds
+    regression = LogisticRegression(C=2 / (0.02 * len(cohort)), fit_intercept=True, tol=1e-8, max_iter=10000)
+    theirs = regression.fit(features.numpy(), cohort.labels).predict_proba(features.numpy())[:, 1]
+    assert np.abs(ours - theirs).max() < 0.05
+    assert 0.02 < theirs.std()
+
+
+def test_head_then_all_starts_from_the_trained_head(tmp_path: Path) -> None:
+    adapted(fine_tune(scope="head_then_all"), folder=tmp_path)
+    assert (tmp_path / "head" / "log.csv").exists() and (tmp_path / "log.csv").exists()
+    assert (tmp_path / "head" / "once" / "features.safetensors").exists()
+
+
+def test_from_scratch_shares_no_weight_with_the_source() -> None:
+    still = Schedule(epochs=1, batch_size=8, lr=1e-12, weight_decay=0.0)
+    model = adapted(fine_tune(scope="from_scratch", schedule=still))
+    before = source().state_dict()
+    convolutions = [name for name, tensor in model.state_dict().items() if tensor.ndim == 4]
+    assert convolutions
+    assert not any(torch.allclose(before[name], model.state_dict()[name], atol=1e-3) for name in convolutions)
+
+
+def test_it_learns_what_a_disc_is() -> None:
+    schedule = Schedule(epochs=12, batch_size=8, lr=3e-3)
+    target = make_cohort("classify", "B", patients=24)
+    model = adapt(source(), Task(target=target), fine_tune(schedule=schedule), Run(device="cpu", progress=False, select="last"))
+    from medgraft.engine.predict import predict_labels
+
+    test = target.split("test")
+    assert (predict_labels(model, test).labels == test.labels).mean() >= 0.85
+
+
+def test_balanced_sampling_is_for_single_labels() -> None:
+    with pytest.raises(SettingsError, match="one label per image"):
+        adapted(fine_tune(balanced=True), "segment")
+
+
+def test_keeps_the_promises_of_a_method() -> None:
+    clauses = check_method(fine_tune(scope="head_then_all"))
+    assert len(clauses) == 3 * 8
+
+
+@pytest.mark.slow
+def test_keeps_its_promises_in_two_processes() -> None:
+    assert check_method(fine_tune(), processes=True)[-1].endswith("two processes agree")
