@@ -3,8 +3,7 @@
 Importing it is quick: a verb brings what it needs when it is first used.
 
 >>> import medgraft as mg
->>> cohort = mg.load_samples("nuclei")
->>> cohort.kind
+>>> mg.Task(target=mg.load_samples("nuclei")).kind
 'classify'
 """
 
@@ -14,29 +13,49 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from medgraft import methods as methods
-    from medgraft.api import (
-        Cohort,
-        Evidence,
-        Limit,
-        Model,
-        Run,
-        Schedule,
-        Task,
-        adapt,
-        check,
-        compare,
-        evaluate,
-        load_evidence,
-        load_model,
-        load_samples,
-        open_source,
-        predict,
-        read_manifest,
-        repeat,
-        report,
-        split_by_patient,
-    )
+    from medgraft import methods
+    from medgraft.api.adaptation import adapt, repeat
+    from medgraft.api.evaluation import evaluate
+    from medgraft.api.evidence import load_evidence
+    from medgraft.api.prediction import predict
+    from medgraft.data.checks import check
+    from medgraft.data.cohort import Cohort
+    from medgraft.data.manifest import read_manifest
+    from medgraft.data.samples import load_samples
+    from medgraft.data.splits import split_by_patient
+    from medgraft.data.task import Task
+    from medgraft.engine.run import Limit, Run
+    from medgraft.engine.schedule import Schedule
+    from medgraft.evaluation.compare import compare
+    from medgraft.evidence import Evidence
+    from medgraft.models.model import Model
+    from medgraft.models.sources import open_source
+    from medgraft.models.storage import load_model
+    from medgraft.reports import report
+
+_HOMES = {
+    "Cohort": "data.cohort",
+    "Evidence": "evidence",
+    "Limit": "engine.run",
+    "Model": "models.model",
+    "Run": "engine.run",
+    "Schedule": "engine.schedule",
+    "Task": "data.task",
+    "adapt": "api.adaptation",
+    "check": "data.checks",
+    "compare": "evaluation.compare",
+    "evaluate": "api.evaluation",
+    "load_evidence": "api.evidence",
+    "load_model": "models.storage",
+    "load_samples": "data.samples",
+    "open_source": "models.sources",
+    "predict": "api.prediction",
+    "read_manifest": "data.manifest",
+    "repeat": "api.adaptation",
+    "report": "reports",
+    "split_by_patient": "data.splits",
+}
+"""Where each name lives; imported at first use."""
 
 __all__ = [
     "Cohort",
@@ -66,8 +85,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name == "methods":
         return importlib.import_module("medgraft.methods")
-    if name in __all__:
-        return getattr(importlib.import_module("medgraft.api"), name)
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"medgraft.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'medgraft' has no attribute {name!r}")
 
 

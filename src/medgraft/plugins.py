@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
+import inspect
+import itertools
 import logging
 import re
-import types
+import textwrap
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -114,7 +117,7 @@ def resolve_method(
                 f"it got {', '.join(settings)} besides", "Construct the method with them.",
             )  # fmt: skip
         return asked
-    return build_settings(_method_class(asked), settings or {})  # type: ignore[return-value, type-var]
+    return build_settings(_method_class(asked), settings or {})
 
 
 Settings = typing.TypeVar("Settings")
@@ -130,8 +133,8 @@ def build_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     >>> build_settings(Schedule, {"epoch": 3})
     Traceback (most recent call last):
     ...
-    medgraft.errors.SettingsError: Schedule needs settings that it knows and can use, but 'epoch' is not one of
-    them (did you mean 'epochs'?). Its settings are: epochs, steps_per_epoch, ...
+    medgraft.errors.SettingsError: Schedule needs settings that it knows and can use, but 'epoch' is not one
+    of them (did you mean 'epochs'?). Its settings are: epochs, steps_per_epoch, ...
     """
     try:
         return cls(**values)
@@ -212,7 +215,8 @@ def _import_method(path: str) -> type[Method]:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingsError(
-            "medgraft", "an importable package.module:Class", f"{path!r} gave {type(error).__name__}: {error}",
+            "medgraft", "an importable package.module:Class",
+            f"{path!r} gave {type(error).__name__}: {error}",
             "Check the path, and that the package is installed in this environment.",
         ) from error  # fmt: skip
     return _checked(found, path)
@@ -248,7 +252,8 @@ def _problems(cls: type, error: ValidationError) -> list[str]:
         place, owner = _place(cls, problem["loc"])
         if problem["type"] == "extra_forbidden":
             known = _fields(owner) if owner is not None else []
-            text = f"'{place}' is not one of them{nearest(place.split('.')[-1], known)}"
+            group = "them" if owner in (cls, None) else f"those of {owner.__name__} ({', '.join(known)})"
+            text = f"'{place}' is not one of {group}{nearest(place.split('.')[-1], known)}"
         else:
             message = re.sub(r"^(Value error|Assertion failed), ", "", problem["msg"])
             text = f"{message[0].lower()}{message[1:]}, and it got {problem['input']!r}"
@@ -259,7 +264,7 @@ def _problems(cls: type, error: ValidationError) -> list[str]:
 
 
 def _place(cls: type, location: tuple[int | str, ...]) -> tuple[str, type | None]:
-    """A dotted setting's name from pydantic's location, and the settings class that its last part belongs to."""
+    """A setting's dotted name from pydantic's location, and the class that its last part belongs to."""
     owner: type | None = cls
     inner: type | None = cls
     names: list[str] = []
@@ -270,7 +275,7 @@ def _place(cls: type, location: tuple[int | str, ...]) -> tuple[str, type | None
         known = inner.model_fields if inner is not None and issubclass(inner, BaseModel) else {}
         if step in known:
             names.append(step)
-            owner, inner = inner, _settings_class(known[step].annotation)
+            owner, inner = inner, settings_class(known[step].annotation)
         elif step == location[-1] and inner is not None:  # unknown here
             names.append(step)
             owner = inner
@@ -278,12 +283,35 @@ def _place(cls: type, location: tuple[int | str, ...]) -> tuple[str, type | None
     return ".".join(names), owner
 
 
-def _settings_class(annotation: object) -> type | None:
-    """The settings class inside an annotation such as ``Schedule | None``."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+def setting_docs(cls: type) -> dict[str, str]:
+    """What each setting does: the text that stands under it in the source, by name.
+
+    >>> setting_docs(_method_class("simple_baseline"))["side"]
+    'Side of the thumbnail for `pixels`.'
+    """
+    docs: dict[str, str] = {}
+    for owner in reversed(cls.__mro__):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        except (OSError, TypeError):  # built in, or without its source
+            continue
+        statements = body.body if isinstance(body, ast.ClassDef) else []
+        for field, text in itertools.pairwise(statements):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(text, ast.Expr)
+                and isinstance(text.value, ast.Constant)
+            ):
+                docs[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
+    return docs
+
+
+def settings_class(annotation: object) -> type | None:
+    """The settings class inside an annotation such as ``Schedule | None``; None where there is none."""
+    if inspect.isclass(annotation) and not typing.get_args(annotation):
         return annotation if issubclass(annotation, BaseModel) else None
     for part in typing.get_args(annotation):
-        found = _settings_class(part)
+        found = settings_class(part)
         if found is not None:
             return found
     return None

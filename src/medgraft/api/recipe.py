@@ -41,13 +41,16 @@ def describe(source: JSON, task: Task, method: Method, run: Run) -> JSON:
 def describe_method(method: Method) -> JSON:
     """A method's name, class and all its settings, defaults included."""
     cls = type(method)
-    settings: JSON = {}
+    where = f"{cls.__module__}:{cls.__qualname__}"
+    return {"method": method.name, "class": where, "settings": _settings_of(method)}
+
+
+def _settings_of(method: object) -> JSON:
     if isinstance(method, BaseModel):
-        settings = method.model_dump(mode="json")
-    elif dataclasses.is_dataclass(method):
-        settings = dataclasses.asdict(method)
-    name = getattr(cls, "name", cls.__name__)
-    return {"method": name, "class": f"{cls.__module__}:{cls.__qualname__}", "settings": settings}
+        return method.model_dump(mode="json")
+    if dataclasses.is_dataclass(method) and not isinstance(method, type):
+        return dataclasses.asdict(method)
+    return {}
 
 
 def describe_weights(model: Model) -> str:

@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 import copy
-import pickle  # never a file: only between the processes of one run
+import multiprocessing
+import threading
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
-from medgraft.errors import MedgraftError
+from medgraft.errors import MedgraftError, SettingsError
 from medgraft.types import Step
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
     from lightning_fabric import Fabric
 
     from medgraft.engine.run import Run
 
 Result = TypeVar("Result")
+
+
+def choose_device(asked: str) -> str:
+    """Turn "auto", "cpu" or "cuda" into one of the last two.
+
+    Raises:
+        SettingsError: another name, or there is no GPU.
+
+    >>> choose_device("cpu")
+    'cpu'
+    """
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise SettingsError("A run", "a device among auto, cpu and cuda", f"it got {asked!r}", "Choose one of these.")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise SettingsError(
+            "A run on 'cuda'", "a GPU that torch can use", "torch finds none",
+            "Use --device cpu, or install the driver and a CUDA build of torch.",
+        )  # fmt: skip
+    return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def make_fabric(run: Run) -> Fabric:
@@ -33,7 +57,7 @@ def make_fabric(run: Run) -> Fabric:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fabric's advice is about its own launcher
         return Fabric(
-            accelerator=run.device,
+            accelerator=choose_device(run.device),
             devices=run.processes if run.processes > 1 else 1,
             strategy=strategy,
             precision=run.precision,
@@ -49,24 +73,38 @@ def launch(run: Run, function: Callable[..., Result], *arguments: Any) -> Result
     """
     if run.processes == 1:
         return function(*arguments, run)
-    fabric = make_fabric(run)
-    returned = pickle.loads(fabric.launch(_Call(function, arguments, run)))  # noqa: S301 - our own processes
-    if isinstance(returned, MedgraftError):
-        raise returned
-    result: Result = returned
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    answers: list[Any] = []
+
+    def receive() -> None:
+        answers.append(here.recv())
+        here.send("received")
+
+    listener = threading.Thread(target=receive, daemon=True)
+    listener.start()
+    try:
+        make_fabric(run).launch(_Call(function, arguments, run, there))
+        listener.join()
+    finally:
+        here.close()
+        there.close()
+    if isinstance(answers[0], MedgraftError):
+        raise answers[0]
+    result: Result = answers[0]
     return result
 
 
 class _Call:
     """A call that travels to another process as one object, so that Fabric leaves its arguments alone.
 
-    Its result comes back as bytes: tensors sent as such live in memory that ends with the process that made them.
+    The result comes back through a pipe and not through Fabric, whose launcher waits for a process to end before it
+    reads what that process has to say: a model is too large for that.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], run: Run) -> None:
-        self.function, self.arguments, self.run = function, arguments, run
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], run: Run, answer: Connection) -> None:
+        self.function, self.arguments, self.run, self.answer = function, arguments, run, answer
 
-    def __call__(self, fabric: Fabric) -> bytes:
+    def __call__(self, fabric: Fabric) -> None:
         self.run.shared.fabric = fabric
         # tensors arrive in memory that the processes share: each must train a copy of its own
         arguments = [copy.deepcopy(item) if isinstance(item, nn.Module) else item for item in self.arguments]
@@ -74,7 +112,9 @@ class _Call:
             result = self.function(*arguments, self.run)
         except MedgraftError as error:  # every process meets it; one tells the user, without a traceback
             result = error
-        return pickle.dumps(result) if fabric.global_rank == 0 else b""
+        if fabric.global_rank == 0:
+            self.answer.send(result)
+            self.answer.recv()  # tensors live in this process's memory until they are received
 
 
 def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from medgraft.engine import checkpoint, randomness
 from medgraft.engine.checkpoint import Saved
@@ -97,6 +97,11 @@ class Run:
             raise SettingsError(
                 "Run", "processes of at least 1", f"it got {self.processes}", "Leave it out for one process."
             )
+        if self.precision not in get_args(Precision):
+            raise SettingsError(
+                "Run", f"a precision among {', '.join(get_args(Precision))}", f"it got {self.precision!r}",
+                "Choose one of these.",
+            )  # fmt: skip
 
     def child(self, name: str) -> Run:
         """A part of this run with its own folder and its own random numbers; each training needs one of its own."""

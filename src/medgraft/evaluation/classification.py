@@ -47,8 +47,10 @@ def measure_labels(
 def _truth(cohort: Cohort, classes: Sequence[str]) -> np.ndarray:
     """The cohort's labels in the model's order; those it does not know or is unsure of are missing."""
     labels, places = cohort.labels, np.asarray([classes.index(name) for name in cohort.classes])
+    truth: np.ndarray
     if labels.ndim == 1:
-        return places[labels]
+        truth = places[labels]
+        return truth
     truth = np.full((len(labels), len(classes)), np.nan)
     truth[:, places] = np.where(np.isin(labels, (0, 1)), labels, np.nan)
     return truth

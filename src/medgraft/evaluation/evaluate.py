@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from medgraft.engine.distributed import choose_device
 from medgraft.errors import DataError, ModelError
 from medgraft.evaluation.classification import measure_labels
 from medgraft.evaluation.measured import Measured
@@ -63,7 +64,7 @@ def evaluate(
     """
     started = time.monotonic()
     _check(model, cohort)
-    place = _device(device)
+    place = choose_device(device)
     part = split or _split_of(cohort)
     measure = measure_masks if model.spec.kind == "segment" else measure_labels
     measured = measure(model, cohort, place, examples, progress)
@@ -150,14 +151,6 @@ def _check(model: Model, cohort: Cohort) -> None:
             f"this one's are {', '.join(spec.classes)}",
             "Rename the classes in the manifest, name them with --classes, or adapt the model to these data.",
         )  # fmt: skip
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return asked
 
 
 def _split_of(cohort: Cohort) -> str:

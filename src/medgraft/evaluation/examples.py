@@ -24,7 +24,7 @@ def choose_examples(wrongness: np.ndarray, count: int) -> list[int]:
     right = [int(position) for position in order[::-1] if wrongness[position] <= 0]
     shown_wrong = wrong[: max(-(-2 * count // 3), count - len(right))]
     room = min(count - len(shown_wrong), len(right))
-    spread = np.linspace(0, len(right) - 1, room).round().astype(int) if room else []
+    spread = np.linspace(0, max(len(right) - 1, 0), room).round().astype(int)
     return shown_wrong + [right[index] for index in spread]
 
 
@@ -64,7 +64,8 @@ def _to_rgb(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(values)
     values = values.astype(np.float64)
     low, high = np.percentile(values, (1, 99))
-    return ((values - low) / max(high - low, 1e-12) * 255).clip(0, 255).astype(np.uint8)
+    stretched: np.ndarray = ((values - low) / max(high - low, 1e-12) * 255).clip(0, 255)
+    return stretched.astype(np.uint8)
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
@@ -74,4 +75,5 @@ def _outline(mask: np.ndarray) -> np.ndarray:
     edge[1:] |= mask[1:] != mask[:-1]
     edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    return edge & (mask != 0)
+    outline: np.ndarray = edge & (mask != 0)
+    return outline

@@ -48,11 +48,12 @@ def adapt(
     """Adapt a source model to a target and, in a run's folder, leave the model and how it came about.
 
     Args:
-        source: a model, or what `open_source` opens: packaged/efficientnet_lite0, timm/NAME, random/NAME, a folder, a file.
+        source: a model, or what `open_source` opens: packaged/efficientnet_lite0, timm/NAME, random/NAME, a
+            folder, a file; a run's folder stands for the model in it.
         task: source and target cohorts.
         method: an object, a name or "package.module:Class".
-        run: its folder receives `model/`, `run.json`, checkpoints and records; the same call continues or returns
-            what is there. None keeps everything in memory.
+        run: its folder receives `model/`, `run.json`, checkpoints and records; the same call continues, or
+            returns what is there. None keeps everything in memory.
         architecture: timm name of the network, for a source that is a file of weights.
         command: words of the command line, for the record.
 
@@ -112,7 +113,7 @@ def repeat(
     Args:
         path: a run.json or the folder that holds it.
         out: folder of the new run.
-        method: "package.module:Class" where the method is not installed under its name; a file may not import code.
+        method: "package.module:Class" where the method is not installed under its name.
         allow_changed_data: go on although images or table have changed since.
         command: words of the command line, for the record.
 
@@ -159,10 +160,11 @@ def _open(source: str | Path | Model, task: Task, run: Run, architecture: str | 
         model, name = source, None
     else:
         name = str(source)
-        fresh = name.startswith("random/") or architecture is not None
-        names = {"kind": task.kind, "classes": task.classes} if fresh else {}
         with seeded(run.seed, "source"):  # random ones draw their weights
-            model = open_source(adapted_model(source), architecture=architecture, **names)
+            if name.startswith("random/") or architecture is not None:
+                model = open_source(name, kind=task.kind, classes=task.classes, architecture=architecture)
+            else:
+                model = open_source(adapted_model(source))
     return model, {"name": name, "architecture": architecture, "weights_sha256": describe_weights(model)}
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from medgraft.api.adapt import adapted_model
+from medgraft.api.adaptation import adapted_model
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
 from medgraft.data.readers import known_extensions
 from medgraft.engine.checkpoint import write_text
+from medgraft.engine.distributed import choose_device
 from medgraft.engine.predict import PredictedMask, predict_labels, predict_masks
 from medgraft.errors import DataError
 from medgraft.models.model import Model
@@ -40,19 +41,16 @@ def predict(
         device: "auto", "cpu" or "cuda".
         progress: show a bar; None shows it at a terminal.
 
-    Returns: one line per image: row (in the manifest, or counted from 1), image (only where files or a folder were
-        given), predicted, and one probability per class; for masks the share of each class among the pixels.
+    Returns: one line per image: row (in the manifest, or counted from 1), image (only where files or a folder
+        were given), predicted, and one probability per class; for masks the share of pixels per class.
 
     Raises:
         DataError: no images there, or unreadable ones.
         ModelError: no model there.
     """
-    import torch
-
     if not isinstance(model, Model):
         model = load_model(adapted_model(model))
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = choose_device(device)
     cohort, files = open_images(images)
     if not len(cohort):
         raise DataError("predict", "at least one image", f"{cohort.name} has none", "Check the path.")

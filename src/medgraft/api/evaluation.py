@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medgraft.api.adapt import adapted_model
+from medgraft.api.adaptation import adapted_model
 from medgraft.api.evidence import load_evidence
 from medgraft.api.recipe import FILE, read_recipe
 from medgraft.evaluation import evaluate as measuring

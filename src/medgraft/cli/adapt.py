@@ -1,0 +1,207 @@
+"""`medgraft adapt`: a source model, a target and a method; a folder with the adapted model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
+from medgraft.cli.settings import merge_settings, parse_settings, read_toml
+from medgraft.errors import SettingsError
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+    from medgraft.engine.run import Run
+
+LISTS = ("at", "source_at", "settings")
+REPEATED_RUN = ("manifest", "source", "at", "source_at", "settings", "few", "seed", "kind", "classes")
+"""What a run.json decides by itself."""
+
+
+def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
+    """A TOML file gives defaults to the other options; a run.json is repeated as it is."""
+    if path is None or path.suffix == ".json":
+        return path
+    found = read_toml(path)
+    ctx.meta["settings"] = found.pop("settings", {})
+    known = {option.name: option for option in ctx.command.params if option.name != "config"}
+    names = [name for name in known if name is not None and name != "settings"]
+    for key in found:
+        if key not in names:
+            from medgraft.plugins import nearest
+
+            raise SettingsError(
+                f"The file {path}", f"keys among {', '.join(names)}, and a table [settings]",
+                f"it has '{key}'{nearest(key, names)}", "Correct the key.",
+            )  # fmt: skip
+    ctx.default_map = {
+        key: [value] if key in LISTS and isinstance(value, str) else _joined(value, key)
+        for key, value in found.items()
+    }
+    return path
+
+
+def _joined(value: Any, key: str) -> Any:
+    """Classes may be a list in TOML."""
+    return ",".join(map(str, value)) if isinstance(value, list) and key not in LISTS else value
+
+
+def adapt(
+    ctx: typer.Context,
+    manifest: Annotated[
+        Path | None, typer.Argument(help="A table, a folder with one folder per class, or a MedMNIST npz.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the model, run.json, checkpoints and logs; required.")
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="packaged/efficientnet_lite0, timm/NAME, random/NAME, a folder or a file."),
+    ] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help="timm name, for a source that is a weights file.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="A name from `medgraft methods`, or package.module:Class.")
+    ] = "fine_tune",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting of the method, e.g. schedule.lr=0.001 (repeatable)."),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            is_eager=True, callback=_read_config, help="TOML file with options and [settings]; or a run.json."
+        ),
+    ] = None,
+    at: SitesOption = None,
+    source_at: Annotated[
+        list[str] | None,
+        typer.Option(help="Site of the same table that the source model stems from (repeatable)."),
+    ] = None,
+    few: Annotated[
+        int | None, typer.Option(help="Only so many labelled images per class, or patients.")
+    ] = None,
+    few_by: Annotated[str, typer.Option(help="What --few counts: image or patient.")] = "image",
+    kind: KindOption = None,
+    classes: ClassesOption = None,
+    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    select: Annotated[
+        str | None,
+        typer.Option(help="Which epoch to keep: last, target_validation, source_validation, oracle."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
+    processes: Annotated[int, typer.Option(help="Data-parallel processes.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads; a run continues with as many.")
+    ] = None,
+    limit_epochs: Annotated[int | None, typer.Option(min=1, help="Trial: at most so many epochs.")] = None,
+    limit_steps: Annotated[
+        int | None, typer.Option(min=1, help="Trial: at most so many steps in each.")
+    ] = None,
+    allow_leak: Annotated[
+        bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
+    ] = False,
+    allow_changed_data: Annotated[
+        bool, typer.Option("--allow-changed-data", help="With a run.json: go on although the data changed.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
+) -> None:
+    """Adapt a source model to a target site. The same command continues a run that was stopped or killed."""
+    folder = _required(out, "--out", "--out runs/porto")
+    if config is not None and config.suffix == ".json":
+        _refuse_besides_run_json(ctx)
+        chosen = method if ctx.get_parameter_source("method").name == "COMMANDLINE" else None  # type: ignore[union-attr]
+        _repeat(config, folder, chosen, allow_changed_data)
+    else:
+        from medgraft.api.adaptation import adapt as adapt_model
+        from medgraft.data.task import Task
+        from medgraft.engine.run import Limit, Run
+        from medgraft.plugins import resolve_method
+
+        values = dict(ctx.meta.get("settings", {}))
+        merge_settings(values, parse_settings(settings or []))
+        # words of the user's: Run and its Fabric say what they accept
+        run = Run(
+            folder,
+            seed=seed,
+            limit=Limit(limit_epochs, limit_steps),
+            device=device,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            processes=processes,
+            select=select,
+            allow_leak=allow_leak,
+            progress=False if quiet else None,
+        )
+        named_source = _required(source, "--source", "--source packaged/efficientnet_lite0")
+        resolved = resolve_method(method, values)
+        whole = open_cohort(_required(manifest, "MANIFEST", "lungs.csv"), kind, classes, quiet=quiet)
+        target = _few(whole.at(*at) if at else whole, few, few_by, seed)
+        task = Task(source=whole.at(*source_at) if source_at else None, target=target)
+        _prepare(run, threads)
+        adapt_model(named_source, task, resolved, run, architecture=architecture, command=_words())
+    if not quiet:
+        _print_summary(folder)
+
+
+def _few(cohort: Cohort, few: int | None, by: str, seed: int) -> Cohort:
+    if by not in ("image", "patient"):
+        raise SettingsError("--few-by", "image or patient", f"it got {by!r}", "Choose one of these.")
+    return cohort if few is None else cohort.few(few, by=by, seed=seed)  # type: ignore[arg-type]
+
+
+def _required(value: Any, option: str, example: str) -> Any:
+    if value is None:
+        raise SettingsError("medgraft adapt", option, "it is missing", f"Add it, for instance {example}.")
+    return value
+
+
+def _prepare(run: Run, threads: int | None) -> None:
+    """Threads as asked, and SIGTERM as a polite request: finish the step, exit 75, continue another time."""
+    import signal
+
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
+
+
+def _words() -> list[str]:
+    return ["medgraft", *sys.argv[1:]]
+
+
+def _refuse_besides_run_json(ctx: typer.Context) -> None:
+    for name in REPEATED_RUN:
+        given = ctx.get_parameter_source(name)
+        if given is not None and given.name == "COMMANDLINE":
+            raise SettingsError(
+                "Repeating a run.json", "no other options than --out, --method and --allow-changed-data",
+                f"it got '{name.replace('settings', 'set')}' too",
+                "Leave it out, or write a TOML file with what you want to change.",
+            )  # fmt: skip
+
+
+def _repeat(path: Path, folder: Path, method: str | None, allow_changed_data: bool) -> None:
+    from medgraft.api.adaptation import repeat
+
+    repeat(path, folder, method=method, allow_changed_data=allow_changed_data, command=_words())
+
+
+def _print_summary(folder: Path) -> None:
+    from medgraft.api.recipe import read_recipe
+
+    recipe: Mapping[str, Any] = read_recipe(folder)
+    for warning in recipe["warnings"]:
+        typer.echo(f"Warning: {warning}", err=True)
+    target = recipe["task"]["target"]
+    rows = f" to {target['rows']} rows of {target['name']}" if target else ""
+    typer.echo(f"Adapted{rows} with {recipe['method']['method']} in {recipe['seconds']:.0f} s.")
+    typer.echo(
+        f"Epoch kept by: {recipe['selection']}\nModel: {folder / 'model'}\nRecord: {folder / 'run.json'}"
+    )

@@ -1,0 +1,80 @@
+"""`medgraft evaluate`: scores with intervals, evidence and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
+
+if TYPE_CHECKING:
+    from medgraft.evidence import Evidence
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="Folder of a model or of a run.")],
+    manifest: Annotated[
+        Path, typer.Argument(help="Labelled images: a table, a class folder or a MedMNIST npz.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for evidence and report.html.")],
+    split: Annotated[
+        str, typer.Option(help="train, validation, test, or all (data the model never saw).")
+    ] = "test",
+    at: SitesOption = None,
+    kind: KindOption = None,
+    classes: ClassesOption = None,
+    subject: Annotated[str | None, typer.Option("--name", help="Name of the model in tables.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Leave example images out of the report.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
+) -> None:
+    """Score a model on labelled images and write a report.
+
+    Intervals are over patients, or over what the table calls split units.
+    """
+    from medgraft.api.evaluation import evaluate as measure
+    from medgraft.reports import report
+
+    cohort = open_cohort(manifest, kind, classes, quiet=quiet)
+    if at:
+        cohort = cohort.at(*at)
+    if split != "all":
+        cohort = cohort.split(split)
+    evidence = measure(
+        model,
+        cohort,
+        subject=subject or _name(model),
+        device=device,
+        examples=0 if no_images else 6,
+        progress=False if quiet else None,
+    )
+    evidence.save(out / "evidence")
+    page = report(
+        evidence, out / "report.html", images=not no_images, title=f"{_name(model)} on {cohort.name}"
+    )
+    if not quiet:
+        _print_scores(evidence)
+        typer.echo(f"\nReport: {page}\nEvidence: {out / 'evidence'}")
+
+
+def _name(model: Path) -> str:
+    """The last folder that says something: that of the run, not the "model" inside it."""
+    path = model.resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+def _print_scores(evidence: Evidence) -> None:
+    import math
+
+    facts = evidence.facts.to_dict("records")
+    for fact in facts:
+        name = f"{fact['metric']} {fact['part']}".strip()
+        interval = "" if math.isnan(fact["low"]) else f"  {fact['low']:.3f} to {fact['high']:.3f}"
+        typer.echo(f"{name:32} {fact['value']:.3f}{interval}")
+    typer.echo(f"95 % intervals over {facts[0]['n']} {facts[0]['unit']}")
+    for warning in evidence.warnings:
+        typer.echo(f"Warning: {warning}", err=True)

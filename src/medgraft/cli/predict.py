@@ -1,0 +1,28 @@
+"""`medgraft predict`: classes, labels or masks of new images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="Folder of a model or of a run.")],
+    images: Annotated[list[Path], typer.Argument(help="A manifest, a folder of images, or image files.")],
+    out: Annotated[Path, typer.Option(help="Folder for predictions.csv, and masks where there are any.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
+) -> None:
+    """Predict classes, labels or masks of new images.
+
+    Writes predictions.csv, and masks at each image's own size.
+    """
+    from medgraft.api.prediction import FILE
+    from medgraft.api.prediction import predict as predict_images
+
+    given = images[0] if len(images) == 1 else images
+    table = predict_images(model, given, out, device=device, progress=False if quiet else None)
+    if not quiet:
+        typer.echo(f"{len(table)} images predicted: {out / FILE}")
