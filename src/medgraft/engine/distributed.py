@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import multiprocessing
 import threading
 import warnings
@@ -48,12 +49,13 @@ def choose_device(asked: str) -> str:
 def make_fabric(run: Run) -> Fabric:
     """A Fabric for the run's device, precision and number of processes."""
     from lightning_fabric import Fabric
-    from lightning_fabric.strategies import DDPStrategy
+    from lightning_fabric.strategies.ddp import DDPStrategy
 
     strategy: Any = "auto"
     if run.processes > 1:
         # parameters rest in some phases and some scopes, so the reducer must look for the unused ones
         strategy = DDPStrategy(find_unused_parameters=True, start_method="spawn")
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Fabric's advice is about its own launcher
         return Fabric(

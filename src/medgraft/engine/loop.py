@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pandas as pd
 import torch
@@ -59,6 +59,7 @@ def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedu
     run.shared.fitted.add(run.path)
     history = _Training(objective, run, schedule).run_to_end()
     run.shared.rule = history.rule
+    run.shared.loss_is_sample_mean &= objective.loss_is_sample_mean
     return history
 
 
@@ -82,7 +83,7 @@ class _Training:
         objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
         objective.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPU and GPU
         self.wrapped = run.fabric.setup_module(objective)
-        self.names = {parameter: name for name, parameter in objective.named_parameters()}
+        self.names: dict[Tensor, str] = {parameter: name for name, parameter in objective.named_parameters()}
         self.optimizers: dict[str, dict[OptimizerName, Optimizer]] = {phase: {} for phase in objective.phases}
         self.loaded: dict[str, tuple[dict[str, Tensor], JSON]] = {}  # history of optimisers, until they are built
         self.rows: list[JSON] = []
@@ -183,7 +184,7 @@ class _Training:
             for group in self.objective.groups(phase):
                 decay = schedule.weight_decay if group.weight_decay is None else group.weight_decay
                 options = {"params": list(group.parameters), "lr": lr * group.lr_factor, "weight_decay": decay}
-                trained.update(options["params"])
+                trained.update(group.parameters)
                 by_name.setdefault(group.optimizer or schedule.optimizer, []).append(options)
             held = self.optimizers[phase]
             self.optimizers[phase] = {
@@ -206,11 +207,14 @@ class _Training:
         history = optimizers.collect_state(held, self.names) if held is not None else loaded
         if history is not None:
             optimizers.restore_state(optimizer, self.names, *history)
-        return self.run.fabric.setup_optimizers(optimizer)  # type: ignore[no-any-return]
+        return cast(Optimizer, self.run.fabric.setup_optimizers(optimizer))
 
     def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
         fabric = self.run.fabric
-        means = {name: float(fabric.all_reduce(total / steps, reduce_op="mean")) for name, total in totals.items()}
+        means = {name: (total / steps).item() for name, total in totals.items()}
+        if fabric.world_size > 1:
+            everywhere = fabric.all_reduce(torch.tensor(list(means.values())), reduce_op="mean")
+            means = dict(zip(means, cast(Tensor, everywhere).tolist()))
         bad = [name for name, mean in means.items() if not math.isfinite(mean)]
         if bad:
             raise RunError(

@@ -40,7 +40,7 @@ def build_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], sched
     return kinds[name](groups, lr=schedule.lr, betas=schedule.betas)  # type: ignore[call-arg]
 
 
-def collect_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> tuple[dict[str, Tensor], JSON]:
+def collect_state(optimizer: Optimizer, names: Mapping[Tensor, str]) -> tuple[dict[str, Tensor], JSON]:
     """An optimiser's history as tensors keyed `parameter name/state name`, and what is not a tensor as JSON."""
     tensors: dict[str, Tensor] = {}
     facts: JSON = {}
@@ -54,7 +54,7 @@ def collect_state(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> tu
 
 
 def restore_state(
-    optimizer: Optimizer, names: Mapping[nn.Parameter, str], tensors: Mapping[str, Tensor], facts: JSON
+    optimizer: Optimizer, names: Mapping[Tensor, str], tensors: Mapping[str, Tensor], facts: JSON
 ) -> None:
     """Put a collected history back; parameters without history start afresh."""
     by_name = {names[p]: p for group in optimizer.param_groups for p in group["params"]}

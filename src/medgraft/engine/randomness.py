@@ -46,7 +46,7 @@ def seeded(*parts: object) -> Iterator[None]:
     """
     seed = stable_seed(*parts)
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one place that may
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         random.seed(seed)

@@ -47,6 +47,7 @@ class Shared:
 
         self.records = Records({}, {})
         self.rule: str | None = None  # how the last training chose its epoch
+        self.loss_is_sample_mean = True  # of every training so far
         self.stop = False
 
 
@@ -144,13 +145,15 @@ class Run:
 
     def record(self, name: str, item: pd.DataFrame | np.ndarray) -> None:
         """Keep a table or a picture (H, W, 3) uint8 as evidence of the run; names may hold '/'."""
+        import pandas as pd
+
         from medgraft.engine.records import write_record
 
         whole_name = "/".join((*self.path, name))
-        if hasattr(item, "columns"):
-            self.shared.records.tables[whole_name] = item  # type: ignore[assignment]
+        if isinstance(item, pd.DataFrame):
+            self.shared.records.tables[whole_name] = item
         else:
-            self.shared.records.images[whole_name] = item  # type: ignore[assignment]
+            self.shared.records.images[whole_name] = item
         if self.folder is not None and self.writes:
             write_record(Path(self.folder) / "records", name, item)
 

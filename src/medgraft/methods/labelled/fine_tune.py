@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import pandas as pd
 from pydantic import Field as Setting
@@ -23,7 +23,7 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, balanced_weights, block_groups, draw_batches
 from medgraft.errors import SettingsError
-from medgraft.images.augmentation import Augmentation
+from medgraft.images.augmentation import Augmentation, Preset
 from medgraft.models.backbones import Classifier
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
@@ -73,7 +73,7 @@ class FineTune(MethodSettings):
     @field_validator("augmentation", mode="before")
     @classmethod
     def _preset(cls, value: object) -> object:
-        return Augmentation.preset(value) if isinstance(value, str) else value
+        return Augmentation.preset(cast(Preset, value)) if isinstance(value, str) else value
 
     @property
     def needs(self) -> Needs:
