@@ -137,15 +137,28 @@ def build_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     of them (did you mean 'epochs'?). Its settings are: epochs, steps_per_epoch, ...
     """
     try:
-        return cls(**values)
+        return cls(**_over_defaults(cls, values))
     except ValidationError as error:
         problems = _problems(cls, error)
     except TypeError as error:  # a plug-in's own class, not one of pydantic
         problems = [str(error)]
-    raise SettingsError(
-        cls.__name__, "settings that it knows and can use", "; ".join(problems),
-        f"Its settings are: {', '.join(_fields(cls))}.",
-    )  # fmt: skip
+    if any("is not one of them" in problem for problem in problems):
+        remedy = f"Its settings are: {', '.join(_fields(cls))}."
+    else:
+        remedy = f"Correct it; `medgraft methods {getattr(cls, 'name', 'NAME')}` explains every setting."
+    raise SettingsError(cls.__name__, "settings that it knows and can use", "; ".join(problems), remedy)
+
+
+def _over_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete a group of which only some settings are given with the method's own defaults for that group."""
+    fields = cls.model_fields if issubclass(cls, BaseModel) else {}
+    whole = dict(values)
+    for name, value in values.items():
+        default = fields[name].get_default(call_default_factory=True) if name in fields else None
+        if isinstance(default, BaseModel) and isinstance(value, Mapping):
+            given = _over_defaults(type(default), value)
+            whole[name] = {key: getattr(default, key) for key in type(default).model_fields} | given
+    return whole
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -161,8 +174,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def _built_in_methods() -> list[Plugin]:
     import medgraft.methods
 
-    classes = [getattr(medgraft.methods, name) for name in medgraft.methods.__all__]
-    return [Plugin(cls.name, OURS, lambda cls=cls: cls) for cls in classes]
+    def plugin(cls: type[Method]) -> Plugin:
+        return Plugin(cls.name, OURS, lambda: cls)
+
+    return [plugin(getattr(medgraft.methods, name)) for name in medgraft.methods.__all__]
 
 
 def _installed(group: Group) -> list[Plugin]:
@@ -256,7 +271,9 @@ def _problems(cls: type, error: ValidationError) -> list[str]:
             text = f"'{place}' is not one of {group}{nearest(place.split('.')[-1], known)}"
         else:
             message = re.sub(r"^(Value error|Assertion failed), ", "", problem["msg"])
-            text = f"{message[0].lower()}{message[1:]}, and it got {problem['input']!r}"
+            text = message[0].lower() + message[1:]
+            if not isinstance(problem["input"], Mapping):  # a whole group would drown the sentence
+                text += f", and it got {problem['input']!r}"
             text = f"'{place}': {text}" if place else message
         # each branch of a union has its say: the first one is the plainest
         found.setdefault(place, text)

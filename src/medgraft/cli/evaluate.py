@@ -48,6 +48,7 @@ def evaluate(
         model,
         cohort,
         subject=subject or _name(model),
+        split=split,
         device=device,
         examples=0 if no_images else 6,
         progress=False if quiet else None,

@@ -164,7 +164,8 @@ def _warnings(cohort: Cohort, split: str) -> tuple[str, ...]:
     found = []
     if "train" in split:
         found.append(
-            f"{cohort.name}: scores on training rows (split '{split}') say nothing about new patients."
+            f"{cohort.name}: rows of the split 'train' are included; if the model was trained on them, "
+            "its scores say nothing about new patients."
         )
     if notes.get("silver_labels"):
         found.append(f"{cohort.name}: the truth is silver, made by a program or a model, not by an expert.")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe & Ito 2008, told apart with any colour vision; yellow left out, it is too pale on paper
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", (0, (4, 1.5)), (0, (1.2, 1.2)))
+WIDTH = 3.2  # inches
 INK, MUTED, RULE, ACCENT = "#010203", "#040506", "#070809", "#0a0b0c"
 # drawn in these, shown in the page's own colours, so that dark mode and print apply
 STAND_INS = {INK: "var(--ink)", MUTED: "var(--muted)", RULE: "var(--rule)", ACCENT: "var(--accent)"}
@@ -69,6 +70,7 @@ def learning_curve(caption: str, lines: Sequence[Line]) -> Chart:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.margins(x=0.02)
     axes[-1].set_xlabel("epoch")
+    figure.align_ylabels()
     last = ", ".join(f"{line.losses[-1]:.3f}" for line in lines if len(line.losses))
     return Chart(caption, _svg(figure, "curve", caption), f"Learning curves of {caption}: final loss {last}.")
 
@@ -112,7 +114,11 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": 8.5, "axes.linewidth": 0.8}):
-        figure = Figure(figsize=(3.2, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))
+        # fixed margins: the browser's font is not the one that a layout engine would measure
+        figure.subplots_adjust(
+            left=0.62 / WIDTH, right=1 - 0.1 / WIDTH, bottom=0.45 / height, top=1 - 0.1 / height, hspace=0.12
+        )
         axes = list(figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0])
     for axis in axes:
         axis.grid(color=RULE, linewidth=0.6)

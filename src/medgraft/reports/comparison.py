@@ -173,11 +173,11 @@ def _table(headings: list[str], panel: Panel, columns: list[dict[str, Cell | Non
 
 
 def _column(panel: Panel, metric: str, part: str) -> dict[str, Cell | None]:
-    """A score of every subject, marked where one stands out."""
+    """A score of every subject; one over all classes is marked where a subject stands out."""
     cells = {subject: make_cell(panel, subject, metric, part) for subject in panel.subjects}
     higher = describe_score(metric).higher_is_better
     defined = {subject: cell for subject, cell in cells.items() if cell is not None and cell.interval}
-    if higher is None or len(defined) < 2 or len(defined) < len(cells):
+    if part or higher is None or len(defined) < 2 or len(defined) < len(cells):
         return cells
     best, *others = sorted(defined, key=lambda name: defined[name].value, reverse=higher)
     if higher:
@@ -189,9 +189,9 @@ def _column(panel: Panel, metric: str, part: str) -> dict[str, Cell | None]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Four to seven round numbers that enclose both ends."""
+    """Up to nine round numbers that enclose both ends."""
     room = max(high - low, 1e-3)
     step = 10 ** math.floor(math.log10(room / 3))
-    step *= next(factor for factor in (1, 2, 5, 10) if room / (step * factor) <= 5)
+    step *= next(factor for factor in (1, 2, 5, 10) if room / (step * factor) <= 7)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(tick) for tick in np.arange(first, max(last, first + 1) + 1) * step]

@@ -124,8 +124,7 @@ def mean_roc(outcomes: Iterable[Outcome], index: int) -> Floats | None:
         known = ~np.isnan(outcome.truth[:, index])
         curve = roc_curve(outcome.truth[known, index] == 1, outcome.probabilities[known, index])
         if curve is not None:
-            # a vertical step is met at its upper end
-            rates.append(np.interp(GRID, curve[0] + 1e-12 * np.arange(len(curve[0])), curve[1]))
+            rates.append(np.interp(GRID, *curve))  # at a vertical step, its upper end
     return np.mean(rates, axis=0) if rates else None
 
 

@@ -9,6 +9,7 @@ from medgraft.evidence import Evidence
 from medgraft.reports.wording import duration
 
 KEYS = ("what", "subject", "cohort")
+ONE_LINE = ("rows", "versions")
 
 
 class Field(NamedTuple):
@@ -41,10 +42,15 @@ def make_account(evidence: Evidence) -> Account | None:
         return None
     shared = _shared(entries) if len(entries) > 1 else {}
     shared = {name: value for name, value in shared.items() if name not in KEYS}
-    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    groups: dict[tuple[str, str, str], list[dict[str, str]]] = {}
     for entry in entries:
-        groups.setdefault(tuple(entry.get(key, "") for key in KEYS), []).append(entry)
-    deeds = [Deed(_title(key), _fields(group, set(shared) | set(KEYS))) for key, group in groups.items()]
+        what, subject, cohort = (entry.get(key, "") for key in KEYS)
+        groups.setdefault((what, subject, cohort), []).append(entry)
+    alone = len({cohort for _, _, cohort in groups}) == 1
+    deeds = [
+        Deed(_title(key[:2] if alone else key), _fields(group, set(shared) | set(KEYS)))
+        for key, group in groups.items()
+    ]
     taken = [
         entry["seconds"] for entry in evidence.provenance if isinstance(entry.get("seconds"), (int, float))
     ]
@@ -57,7 +63,7 @@ def _flatten(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
     flat: dict[str, str] = {}
     for key, item in value.items():
         name = f"{before}{key}"
-        if isinstance(item, Mapping) and item:
+        if isinstance(item, Mapping) and item and key not in ONE_LINE:
             flat |= _flatten(item, f"{name}.")
         else:
             flat[name] = _text(key, item)
@@ -76,7 +82,7 @@ def _text(key: str, item: object) -> str:
     if isinstance(item, list):
         return ", ".join(_text("", part) for part in item)
     if isinstance(item, Mapping):
-        return ", ".join(f"{name}: {_text(name, part)}" for name, part in item.items())
+        return " · ".join(f"{name} {_text(name, part)}" for name, part in item.items())
     return str(item)
 
 
@@ -100,8 +106,8 @@ def _fields(group: list[dict[str, str]], known: set[str]) -> list[Field]:
 
 
 def _title(key: tuple[str, ...]) -> str:
-    what, subject, cohort = key
-    return " · ".join(part for part in (subject, what, cohort) if part) or "run"
+    what, subject, *cohort = key
+    return " · ".join(part for part in (subject, what, *cohort) if part) or "run"
 
 
 def _is_code(name: str) -> bool:

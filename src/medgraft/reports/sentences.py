@@ -6,7 +6,7 @@ import math
 
 from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.panels import Panel
-from medgraft.reports.wording import counted, describe_score, number, percent, signed, span
+from medgraft.reports.wording import counted, describe_score, listed, number, percent, signed, span
 
 
 def headline(panel: Panel) -> list[str]:
@@ -23,10 +23,29 @@ def headline(panel: Panel) -> list[str]:
     if not others:
         return [f"{first} reaches a {score.label} of {_with_interval(panel, best)}."]
     extreme = "lowest" if score.higher_is_better is False else "highest"
-    told = [f"{first} has the {extreme} {score.label}, {_with_interval(panel, best)}"]
-    told[0] += f"; {others[0][0]} follows with {_with_interval(panel, others[0][1])}."
-    if not len(panel.comparisons):
-        told.append(_overlap(first, best, others))
+    told = [
+        f"The {extreme} {score.label} is that of {first}: {_with_interval(panel, best)}; "
+        f"{others[0][0]} follows with {_with_interval(panel, others[0][1])}."
+    ]
+    return told + (_against_reference(panel) if len(panel.comparisons) else [_overlap(first, best, others)])
+
+
+def _against_reference(panel: Panel) -> list[str]:
+    """One sentence per reference: who is shown to be better, who worse, and for whom nothing is shown."""
+    verdicts: dict[str, dict[str, list[str]]] = {}
+    for row, (verdict, _) in zip(
+        panel.comparisons.to_dict("records"), comparison_sentences(panel), strict=True
+    ):
+        if row["metric"] == panel.main:
+            of_reference = verdicts.setdefault(str(row["reference"]), {})
+            of_reference.setdefault(verdict, []).append(str(row["subject"]))
+    told = []
+    for reference, subjects in verdicts.items():
+        better, open_, worse = (subjects.get(name, []) for name in ("better", "open", "worse"))
+        parts = [f"{listed(better)} shown to be better"] if better else ["none is shown to be better"]
+        parts += [f"{listed(worse)} shown to be worse"] if worse else []
+        parts += [f"no difference shown for {listed(open_)}"] if open_ else []
+        told.append(f"Compared with {reference} on the same rows: {'; '.join(parts)}.")
     return told
 
 
