@@ -12,7 +12,16 @@ PACKAGE = Path(__file__).parents[1] / "src" / "medgraft"
 NOUNS = {"types", "errors", "evidence"}
 LEAVES = {"data", "images", "models", "metrics", "statistics"}
 USES_ENGINE = {"pretraining", "ranking", "methods", "evaluation", "analysis"}
-ORDER: list[set[str]] = [NOUNS, LEAVES, {"phantoms"}, {"engine"}, USES_ENGINE, {"plugins", "benchmark"}, {"api"}, {"cli", "testing"}]
+ORDER: list[set[str]] = [
+    NOUNS,
+    LEAVES,
+    {"phantoms"},
+    {"engine"},
+    USES_ENGINE,
+    {"plugins", "benchmark"},
+    {"api"},
+    {"cli", "testing"},
+]
 APART = [LEAVES, USES_ENGINE]  # layers whose members do not import one another
 REPORTS_MAY = {"evidence", "errors"}
 
@@ -28,7 +37,11 @@ def imports_of(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names] if node.module == "medgraft" else [node.module or ""]
+            names = (
+                [f"{node.module}.{alias.name}" for alias in node.names]
+                if node.module == "medgraft"
+                else [node.module or ""]
+            )
         else:
             names = []
         found.update(name.split(".")[1] for name in names if name.startswith("medgraft."))
@@ -78,5 +91,9 @@ def test_only_randomness_touches_the_global_generators() -> None:
     for path in PACKAGE.rglob("*.py"):
         if path.name == "randomness.py":
             continue
-        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)}
+        calls = {
+            ast.unparse(node.func)
+            for node in ast.walk(ast.parse(path.read_text("utf-8")))
+            if isinstance(node, ast.Call)
+        }
         assert not calls & set(touching), f"{path.relative_to(PACKAGE)} seeds a global generator"

@@ -52,7 +52,9 @@ class OnFixedRows(Objective):
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         order = torch.randperm(len(self.inputs), generator=run.generator("order", progress.epoch))
-        return [Step({"inputs": self.inputs[rows], "truth": self.truth[rows]}) for rows in order.split(self.batch)]
+        return [
+            Step({"inputs": self.inputs[rows], "truth": self.truth[rows]}) for rows in order.split(self.batch)
+        ]
 
     def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
         outputs = self.model(step.tensors["inputs"])

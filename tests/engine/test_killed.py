@@ -40,7 +40,9 @@ MOMENTS = [(0, 0.01), (1, 0.05), (3, 0.0), (4, 0.12), (6, 0.0)]
 
 def start(script: Path, folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, env=os.environ)
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder)], stderr=subprocess.PIPE, env=os.environ
+    )
 
 
 def digest(folder: Path) -> str:

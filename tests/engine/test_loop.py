@@ -67,14 +67,21 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
 
 def test_equals_a_loop_written_by_hand(line: TinyLine) -> None:
     twin = make_line()
-    schedule = Schedule(epochs=4, optimizer="adamw", lr=0.03, weight_decay=0.1, shape="cosine", warmup_epochs=1)
+    schedule = Schedule(
+        epochs=4, optimizer="adamw", lr=0.03, weight_decay=0.1, shape="cosine", warmup_epochs=1
+    )
     run = quiet(seed=3)
     fit(OnFixedRows(line), run, schedule)
 
     optimizer = torch.optim.AdamW(twin.parameters(), weight_decay=0.1)
     objective = OnFixedRows(twin)
     for epoch in range(4):
-        curve = [0.015, 0.03, 0.03 * 0.5 * (1 + math.cos(math.pi / 3)), 0.03 * 0.5 * (1 + math.cos(2 * math.pi / 3))]
+        curve = [
+            0.015,
+            0.03,
+            0.03 * 0.5 * (1 + math.cos(math.pi / 3)),
+            0.03 * 0.5 * (1 + math.cos(2 * math.pi / 3)),
+        ]
         optimizer.param_groups[0]["lr"] = curve[epoch]
         for step in objective.batches(Progress(epoch, 4), quiet(seed=3)):
             optimizer.zero_grad()
@@ -137,7 +144,9 @@ def test_phases_step_in_turn_each_on_its_own_gradient(line: TinyLine) -> None:
     for epoch in range(3):
         for phase, lr, part in (("down", 0.5, twin.head), ("up", 0.1, twin.body)):
             twin.zero_grad()
-            loss = objective.loss(Step({"inputs": objective.inputs, "truth": objective.truth}), phase, Progress(epoch, 3))
+            loss = objective.loss(
+                Step({"inputs": objective.inputs, "truth": objective.truth}), phase, Progress(epoch, 3)
+            )
             if loss is not None:
                 loss.total.backward()
                 with torch.no_grad():
@@ -162,7 +171,11 @@ def test_gradients_are_clipped_by_norm_and_by_value(line: TinyLine) -> None:
     assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-4)
 
     other = make_line()
-    fit(OnFixedRows(other, batch=11), quiet(), schedule.model_copy(update={"clip_norm": None, "clip_value": 1e-4}))
+    fit(
+        OnFixedRows(other, batch=11),
+        quiet(),
+        schedule.model_copy(update={"clip_norm": None, "clip_value": 1e-4}),
+    )
     largest = max(float((weights(other)[name] - before[name]).abs().max()) for name in before)
     assert largest == pytest.approx(1e-4, rel=1e-3)
 
@@ -178,7 +191,9 @@ def test_bf16_takes_effect_through_the_wrapped_objective() -> None:
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "nadam", "rmsprop"])
 @pytest.mark.parametrize("stop_after", [1, 4, 7])
-def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path, optimizer: str, stop_after: int) -> None:
+def test_interrupted_and_resumed_equals_uninterrupted(
+    tmp_path: Path, optimizer: str, stop_after: int
+) -> None:
     schedule = Schedule(epochs=3, optimizer=optimizer, lr=0.05, warmup_epochs=1)  # type: ignore[arg-type]
     whole = make_line(dropout=0.5)
     uninterrupted = fit(OnFixedRows(whole), quiet(), schedule)
@@ -314,7 +329,9 @@ class Unfreezing(OnFixedRows):
 
     def groups(self, phase: str) -> list[ParamGroup]:
         head = ParamGroup(list(self.model.get_submodule("head").parameters()))
-        body = ParamGroup(list(self.model.get_submodule("body").parameters()), lr_factor=0.1, optimizer="adam")
+        body = ParamGroup(
+            list(self.model.get_submodule("body").parameters()), lr_factor=0.1, optimizer="adam"
+        )
         return [head] if self.epoch == 0 else [head, body]
 
 
@@ -343,5 +360,3 @@ def test_resume_across_a_change_of_groups(tmp_path: Path) -> None:
         fit(Unfreezing(make_line()), run, SGD)
     fit(Unfreezing(resumed), dataclasses.replace(run, shared=Shared()), SGD)
     assert_equal(weights(whole), weights(resumed))
-
-

@@ -27,7 +27,9 @@ class Looks(MethodSettings):
 
     @property
     def needs(self) -> Needs:
-        return Needs.of(source=("images", "truth"), target=("images", "truth") if self.sees_truth else ("images",))
+        return Needs.of(
+            source=("images", "truth"), target=("images", "truth") if self.sees_truth else ("images",)
+        )
 
     def adapt(self, model: Model, task: Task, run: Run) -> Model:
         self.seen.append((task, run))
@@ -50,7 +52,7 @@ def test_withheld_fields_are_really_absent(kind: Kind) -> None:
     target = seen.target
     assert target is not None and target.fields == {"images"}
     assert not {"label", "labels", "mask", "patient", "site"} & set(target.table.columns)
-    with pytest.raises(Exception, match="truth|label|mask"):
+    with pytest.raises(Exception, match=r"truth|label|mask"):
         _ = target.labels if kind == "classify" else target.mask(0)
     assert target.load([0, 1], _AsIs()).truth is None
     assert seen.source is not None and seen.source.fields == {"images", "truth"}
@@ -96,7 +98,9 @@ def test_classes_are_those_of_the_whole_manifest_even_without_labels() -> None:
         (True, "last", "last"),
     ],
 )
-def test_the_selection_rule_uses_only_what_the_method_may_see(sees_truth: bool, asked: str | None, rule: str) -> None:
+def test_the_selection_rule_uses_only_what_the_method_may_see(
+    sees_truth: bool, asked: str | None, rule: str
+) -> None:
     _, run = look(task(), Run(select=asked, device="cpu", progress=False), sees_truth)
     assert run.selector is not None and run.selector.rule == rule
 
@@ -108,7 +112,9 @@ def test_target_validation_is_refused_to_a_method_without_target_truth() -> None
 
 def test_the_caller_is_told_what_is_missing_and_what_to_do() -> None:
     whole = task()
-    with pytest.raises(NeedError, match=r"Looks needs source.images and source.truth, but the task's source offers no such"):
+    with pytest.raises(
+        NeedError, match=r"Looks needs source.images and source.truth, but the task's source offers no such"
+    ):
         look(Task(target=whole.target))
     with pytest.raises(NeedError, match="kind is 'multilabel'"):
         look(task("multilabel"))
@@ -129,7 +135,9 @@ def test_a_patient_in_two_splits_is_refused_unless_allowed() -> None:
     with pytest.raises(LeakError) as error:
         adapt(make_model("classify"), given, method, Run(device="cpu", progress=False))
     assert "P1" not in str(error.value)
-    allowed = adapt_verbosely(make_model("classify"), given, method, Run(device="cpu", progress=False, allow_leak=True))
+    allowed = adapt_verbosely(
+        make_model("classify"), given, method, Run(device="cpu", progress=False, allow_leak=True)
+    )
     assert any("patient" in warning for warning in allowed.warnings)
 
 

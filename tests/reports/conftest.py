@@ -135,7 +135,8 @@ def evidence() -> Evidence:
                    "from scratch": (-0.14, -0.2, -0.08), "majority class": (-0.42, -0.47, -0.36)}  # fmt: skip
     tables["comparisons"] = pd.DataFrame(
         [
-            {"subject": subject, "reference": "12x12 pixels", "cohort": COHORT, "split": "test", "metric": "balanced_accuracy",
+            {"subject": subject, "reference": "12x12 pixels", "cohort": COHORT,
+             "split": "test", "metric": "balanced_accuracy",
              "difference": d, "low": low, "high": high, "n": UNITS, "seeds": 3}
             for subject, (d, low, high) in differences.items()
         ]

@@ -200,7 +200,7 @@ def test_a_failing_report_leaves_the_earlier_one(tmp_path: Path) -> None:
 
 
 def test_a_folder_as_path_or_a_folder_without_evidence_gets_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder. Add a name"):
+    with pytest.raises(DataError, match=r"is a folder\. Add a name"):
         report(small(), tmp_path)
     with pytest.raises(DataError, match="the folder does not exist"):
         report(tmp_path / "nowhere", tmp_path / "r.html")
@@ -223,7 +223,8 @@ def test_undefined_scores_are_said_to_be_undefined() -> None:
 
 def test_segmentation_is_compared_by_patient() -> None:
     rows = [
-        fact(subject=s, cohort="Porto", metric=m, part=p, seed=seed, value=v, low=v - 0.1, high=v + 0.05, n=4, unit="patients")
+        fact(subject=s, cohort="Porto", metric=m, part=p, seed=seed, value=v, low=v - 0.1, high=v + 0.05, n=4,
+             unit="patients")
         for s, v in (("all", 0.9), ("scratch", 0.5))
         for m in ("dice", "iou")
         for p in ("", "liver", "tumour")

@@ -15,7 +15,8 @@ def history(epochs: int, score: bool = False) -> pd.DataFrame:
 def test_seeds_share_a_chart_and_parts_and_subjects_have_their_own() -> None:
     tables = {
         "history/probe/0": history(3), "history/probe/1": history(4), "history/head, then all/0/head": history(3),
-        "history/head, then all/0": history(3, score=True), "history/odd": history(3), "history/x/0": history(0)[["loss"]],
+        "history/head, then all/0": history(3, score=True), "history/odd": history(3),
+        "history/x/0": history(0)[["loss"]],
     }  # fmt: skip
     charts = learning_curves(Evidence(tables=tables))
     assert [chart.caption for chart in charts] == ["probe", "head, then all · head", "head, then all"]

@@ -24,7 +24,7 @@ from medgraft.engine.run import Run
 from medgraft.errors import RunError
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
-from medgraft.models.storage import load_model
+from medgraft.models.storage import load_model, save_model
 from medgraft.plugins import activate, resolve_method
 from medgraft.types import JSON
 
@@ -89,7 +89,7 @@ def adapt(
     result = adapted.model
     result.spec = _with_provenance(result, model, description, adapted.selection)
     if run.folder is not None:
-        result.save(folder / MODEL, overwrite=True)
+        save_model(result, folder / MODEL, adapted.optimizer_history, overwrite=True)
         outcome = {
             "selection": adapted.selection,
             "warnings": list(adapted.warnings),

@@ -104,6 +104,9 @@ def adapt(
     limit_steps: Annotated[
         int | None, typer.Option(min=1, help="Trial: at most so many steps in each.")
     ] = None,
+    save_optimizer: Annotated[
+        bool, typer.Option("--save-optimizer", help="Keep the optimiser's history beside the weights.")
+    ] = False,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
     ] = False,
@@ -136,6 +139,7 @@ def adapt(
             processes=processes,
             select=select,
             allow_leak=allow_leak,
+            save_optimizer=save_optimizer,
             progress=False if quiet else None,
         )
         named_source = _required(source, "--source", "--source packaged/efficientnet_lite0")

@@ -50,7 +50,7 @@ def hash_file(path: Path) -> str:
 
 
 def write_saved(path: Path, saved: Saved) -> None:
-    """Write `path`.safetensors and then `path`.json, which holds its hash: without a matching JSON it does not exist."""
+    """Write `path`.safetensors then `path`.json, which holds its hash: without a matching JSON it does not exist."""
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,9 @@ def choose_device(asked: str) -> str:
     import torch
 
     if asked not in ("auto", "cpu", "cuda"):
-        raise SettingsError("A run", "a device among auto, cpu and cuda", f"it got {asked!r}", "Choose one of these.")
+        raise SettingsError(
+            "A run", "a device among auto, cpu and cuda", f"it got {asked!r}", "Choose one of these."
+        )
     if asked == "cuda" and not torch.cuda.is_available():
         raise SettingsError(
             "A run on 'cuda'", "a GPU that torch can use", "torch finds none",
@@ -103,7 +105,9 @@ class _Call:
     reads what that process has to say: a model is too large for that.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...], run: Run, answer: Connection) -> None:
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], run: Run, answer: Connection
+    ) -> None:
         self.function, self.arguments, self.run, self.answer = function, arguments, run, answer
 
     def __call__(self, fabric: Fabric) -> None:
@@ -136,4 +140,6 @@ def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:
     start, stop = (rows * rank + world - 1) // world, (rows * (rank + 1) + world - 1) // world
     if start == stop:
         return Step({name: tensor[:1] for name, tensor in step.tensors.items()}), 0.0
-    return Step({name: tensor[start:stop] for name, tensor in step.tensors.items()}), (stop - start) * world / rows
+    return Step({name: tensor[start:stop] for name, tensor in step.tensors.items()}), (
+        stop - start
+    ) * world / rows

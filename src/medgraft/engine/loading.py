@@ -42,7 +42,9 @@ class Loader:
                 item = batch.images[index], None if batch.truth is None else batch.truth[index]
                 fresh[position] = item
                 self._keep(position, item)
-        items = [self._kept[position] if position in self._kept else fresh[position] for position in positions]
+        items = [
+            self._kept[position] if position in self._kept else fresh[position] for position in positions
+        ]
         images = torch.stack([image for image, _ in items])
         truths = [truth for _, truth in items if truth is not None]
         return Batch(images, torch.stack(truths) if truths else None, np.asarray(positions))

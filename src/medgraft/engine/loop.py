@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -22,7 +23,10 @@ from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.errors import RunError, SettingsError
+from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.types import JSON, Progress, Step
+
+logger = logging.getLogger(__name__)
 
 
 class History(NamedTuple):
@@ -57,10 +61,17 @@ def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedu
             "Pass run.child('name') to every training but one.",
         )  # fmt: skip
     run.shared.fitted.add(run.path)
-    history = _Training(objective, run, schedule).run_to_end()
+    training = _Training(objective, run, schedule)
+    history = training.run_to_end()
+    if run.save_optimizer:
+        run.shared.optimizer_history = training.optimizer_history()
     run.shared.rule = history.rule
     run.shared.loss_is_sample_mean &= objective.loss_is_sample_mean
     return history
+
+
+MODEL_PREFIX = "model."
+"""Of parameter names inside an objective."""
 
 
 class _Training:
@@ -85,7 +96,9 @@ class _Training:
         self.wrapped = run.fabric.setup_module(objective)
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in objective.named_parameters()}
         self.optimizers: dict[str, dict[OptimizerName, Optimizer]] = {phase: {} for phase in objective.phases}
-        self.loaded: dict[str, tuple[dict[str, Tensor], JSON]] = {}  # history of optimisers, until they are built
+        self.loaded: dict[
+            str, tuple[dict[str, Tensor], JSON]
+        ] = {}  # history of optimisers, until they are built
         self.rows: list[JSON] = []
         self.step = 0
         self.best: dict[str, Tensor] | None = None
@@ -114,6 +127,9 @@ class _Training:
         if self.best is not None:
             self.objective.model.load_state_dict(self.best)
         else:
+            if self.rule != "last":
+                logger.warning("no epoch had a defined validation score, so the last one is kept")
+                self.rule = "last"
             self.best_epoch = len(self.rows) - 1
         self.check_processes_agree()
         self.run.record("history", pd.DataFrame(self.rows))
@@ -147,9 +163,13 @@ class _Training:
         score = self.select(epoch)
         lr = self.schedules[objective.phases[0]].learning_rate(epoch)
         seconds = round(time.monotonic() - started, 3)
-        self.rows.append({"epoch": epoch, "step": self.step, **means, "score": score, "lr": lr, "seconds": seconds})
+        self.rows.append(
+            {"epoch": epoch, "step": self.step, **means, "score": score, "lr": lr, "seconds": seconds}
+        )
         self.write_log()
-        advance(f"loss {means.get('loss', math.nan):.3f}" + ("" if math.isnan(score) else f"  score {score:.3f}"))
+        advance(
+            f"loss {means.get('loss', math.nan):.3f}" + ("" if math.isnan(score) else f"  score {score:.3f}")
+        )
 
     def train_step(self, step: Step, progress: Progress, totals: dict[str, Tensor]) -> None:
         """For each phase: gradients to None, forward, backward, clip, step."""
@@ -183,7 +203,11 @@ class _Training:
             by_name: dict[OptimizerName, list[dict[str, Any]]] = {}
             for group in self.objective.groups(phase):
                 decay = schedule.weight_decay if group.weight_decay is None else group.weight_decay
-                options = {"params": list(group.parameters), "lr": lr * group.lr_factor, "weight_decay": decay}
+                options = {
+                    "params": list(group.parameters),
+                    "lr": lr * group.lr_factor,
+                    "weight_decay": decay,
+                }
                 trained.update(group.parameters)
                 by_name.setdefault(group.optimizer or schedule.optimizer, []).append(options)
             held = self.optimizers[phase]
@@ -312,13 +336,33 @@ class _Training:
             self.loaded[phase_and_name] = _under(f"optimizer/{phase_and_name}/", tensors), rest
         return epoch
 
+    def optimizer_history(self) -> OptimizerHistory:
+        """What the first phase's optimiser remembers of the model after the last epoch, whichever epoch is kept."""
+        phase = self.objective.phases[0]
+        name = self.schedules[phase].optimizer
+        if name in self.optimizers[phase]:
+            tensors, facts = optimizers.collect_state(self.optimizers[phase][name], self.names)
+        else:  # the run was finished before
+            tensors, facts = self.loaded[f"{phase}/{name}"]
+        state: dict[str, dict[str, Tensor | float]] = {}
+        for key, value in [*tensors.items(), *facts.items()]:
+            parameter, slot = key.rsplit("/", 1)
+            if parameter.startswith(MODEL_PREFIX):
+                held = value.cpu().clone() if isinstance(value, Tensor) else value
+                state.setdefault(parameter.removeprefix(MODEL_PREFIX), {})[slot] = held
+        return OptimizerHistory(optimizers.CLASSES[name].__name__, state)
+
     def write_log(self) -> None:
         if self.run.writes:
-            checkpoint.write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
+            checkpoint.write_text(
+                Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False)
+            )
 
 
 def _per_phase(objective: Objective, schedule: Schedule | Mapping[str, Schedule]) -> dict[str, Schedule]:
-    schedules = {phase: schedule for phase in objective.phases} if isinstance(schedule, Schedule) else dict(schedule)
+    schedules = (
+        dict.fromkeys(objective.phases, schedule) if isinstance(schedule, Schedule) else dict(schedule)
+    )
     if set(schedules) != set(objective.phases):
         raise SettingsError(
             "The training", f"one schedule per phase ({', '.join(objective.phases)})",
@@ -347,5 +391,3 @@ def _smaller(first: int | None, second: int | None) -> int | None:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-

@@ -19,6 +19,7 @@ from medgraft.engine.run import Run
 from medgraft.engine.select import choose_rule
 from medgraft.errors import NeedError
 from medgraft.models.model import Model
+from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.types import FIELDS, Field, Kind
 
 
@@ -43,7 +44,9 @@ class Needs(NamedTuple):
         >>> sorted(Needs.of(target=("images", "truth")).target)
         ['images', 'truth']
         """
-        return cls(frozenset(source), frozenset(target), frozenset(optional_source), frozenset(optional_target))
+        return cls(
+            frozenset(source), frozenset(target), frozenset(optional_source), frozenset(optional_target)
+        )
 
 
 @runtime_checkable
@@ -76,12 +79,14 @@ class Adapted(NamedTuple):
     """An adapted model, and what is to be said about how it came about.
 
     selection: rule by which the last training chose its epoch; "none" where nothing was trained.
+    optimizer_history: of the last training, where the run was asked to save it.
     """
 
     model: Model
     selection: str
     warnings: tuple[str, ...]
     seconds: float
+    optimizer_history: OptimizerHistory | None = None
 
 
 def adapt(model: Model, task: Task, method: Method, run: Run | None = None) -> Model:
@@ -121,8 +126,10 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
     adapted.to("cpu").eval()
     selection = run.shared.rule or "none"
     if selection == "oracle":
-        warnings += ("The epoch was chosen by the rule 'oracle', which sees target labels that the method may not.",)
-    return Adapted(adapted, selection, warnings, time.monotonic() - started)
+        warnings += (
+            "The epoch was chosen by the rule 'oracle', which sees target labels that the method may not.",
+        )
+    return Adapted(adapted, selection, warnings, time.monotonic() - started, run.shared.optimizer_history)
 
 
 def _with_selector(task: Task, needs: Needs, run: Run) -> Run:
@@ -156,9 +163,13 @@ def check_needs(task: Task, method: Method) -> None:
     ):
         if not fields:
             continue
-        missing = [name for name in FIELDS if name in fields and (cohort is None or name not in cohort.fields)]
+        missing = [
+            name for name in FIELDS if name in fields and (cohort is None or name not in cohort.fields)
+        ]
         if missing:
-            offered = "no such cohort" if cohort is None else ", ".join(f for f in FIELDS if f in cohort.fields)
+            offered = (
+                "no such cohort" if cohort is None else ", ".join(f for f in FIELDS if f in cohort.fields)
+            )
             raise NeedError(
                 who, " and ".join(f"{side}.{name}" for name in missing), f"the task's {side} offers {offered}",
                 "Add the column to the manifest, or choose a method that needs less: "
@@ -201,5 +212,3 @@ def _restrict(cohort: Cohort | None, fields: frozenset[Field]) -> Cohort | None:
 
 def _training_rows(cohort: Cohort) -> Cohort:
     return cohort.split("train") if cohort.has_splits else cohort
-
-

@@ -26,18 +26,22 @@ class ParamGroup(NamedTuple):
     optimizer: OptimizerName | None = None
 
 
+CLASSES: dict[OptimizerName, type[Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "nadam": torch.optim.NAdam,
+}
+
+
 def build_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], schedule: Schedule) -> Optimizer:
     """An optimiser over torch parameter groups, with the schedule's momentum or betas."""
     if name == "sgd":
         return torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=schedule.nesterov)
     if name == "rmsprop":
         return torch.optim.RMSprop(groups, schedule.lr, momentum=schedule.momentum)
-    kinds: dict[str, type[Optimizer]] = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-        "nadam": torch.optim.NAdam,
-    }
-    return kinds[name](groups, lr=schedule.lr, betas=schedule.betas)  # type: ignore[call-arg]
+    return CLASSES[name](groups, lr=schedule.lr, betas=schedule.betas)  # type: ignore[call-arg]
 
 
 def collect_state(optimizer: Optimizer, names: Mapping[Tensor, str]) -> tuple[dict[str, Tensor], JSON]:

@@ -130,4 +130,6 @@ def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray
     if model.predict_by == "patient":
         patients = cohort.patients
         return [np.flatnonzero(patients == patient) for patient in dict.fromkeys(patients.tolist())]
-    return [np.arange(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)]
+    return [
+        np.arange(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)
+    ]

@@ -34,7 +34,9 @@ def progress_bar(title: str, total: int | None, shown: bool | None = None) -> It
     owner = _shown is None
     if owner:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        _shown = Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True)
+        _shown = Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True), transient=True
+        )
         _shown.start()
     bar, task = _shown, _shown.add_task(title, total=total, note="")
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from medgraft.engine.select import Selector
+    from medgraft.models.optimizer_history import OptimizerHistory
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -31,7 +32,7 @@ class Limit(NamedTuple):
     steps: int | None = None
 
 
-class Interrupted(RunError):
+class Interrupted(RunError):  # noqa: N818 - not an error
     """The run was asked to stop; its last epoch boundary is on disk and the same command continues from there."""
 
     exit_code = 75
@@ -46,6 +47,9 @@ class Shared:
         from medgraft.engine.records import Records
 
         self.records = Records({}, {})
+        self.optimizer_history: OptimizerHistory | None = (
+            None  # of the last training, where it is to be saved
+        )
         self.rule: str | None = None  # how the last training chose its epoch
         self.loss_is_sample_mean = True  # of every training so far
         self.stop = False
@@ -67,7 +71,7 @@ class Run:
         allow_leak: go on although the same patient or the same pixels stand on both sides of a split.
         progress: show bars; None shows them at a terminal.
         checkpoint_seconds: least time between two checkpoints; they are written at epoch boundaries.
-        save_optimizer: keep the optimiser's history beside the weights.
+        save_optimizer: keep what the last training's optimiser remembers beside the weights (see OCTL).
 
     >>> run = Run(seed=1)
     >>> bool((run.generator("order").initial_seed() == run.generator("order").initial_seed()))
@@ -108,7 +112,10 @@ class Run:
         """A part of this run with its own folder and its own random numbers; each training needs one of its own."""
         if not re.fullmatch(r"[\w.-]+", name):
             raise RunError(
-                "A run's child", "a name of letters, digits, '.', '-' and '_'", f"it got {name!r}", "Rename it."
+                "A run's child",
+                "a name of letters, digits, '.', '-' and '_'",
+                f"it got {name!r}",
+                "Rename it.",
             )
         folder = None if self.folder is None else Path(self.folder) / name
         return dataclasses.replace(self, folder=folder, path=(*self.path, name))
@@ -139,7 +146,10 @@ class Run:
             found = checkpoint.read_saved(path)
             if found is None:
                 raise RunError(
-                    "The run", f"to read back '{name}'", "it does not match its hash", "Check the disk and run again."
+                    "The run",
+                    f"to read back '{name}'",
+                    "it does not match its hash",
+                    "Check the disk and run again.",
                 )
         return found
 

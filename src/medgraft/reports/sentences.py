@@ -21,7 +21,7 @@ def headline(panel: Panel) -> list[str]:
         return [f"No subject has a defined {score.label}."]
     (first, best), *others = defined
     if not others:
-        return [f"{first} reaches a {score.label} of {_with_interval(panel, best)}."]
+        return [f"{score.label[0].upper()}{score.label[1:]} of {first}: {_with_interval(panel, best)}."]
     extreme = "lowest" if score.higher_is_better is False else "highest"
     told = [
         f"The {extreme} {score.label} is that of {first}: {_with_interval(panel, best)}; "

@@ -140,7 +140,7 @@ class FineTune(MethodSettings):
         elif self.scope == "first":
             trained = body[: self.blocks]
         elif self.scope == "last":
-            trained = [*body[-self.blocks :], head]
+            trained = [*[name for name in body if name != "source_head"][-self.blocks :], head]
         elif self.scope == "head":
             trained = [head]
         else:
