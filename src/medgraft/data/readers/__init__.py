@@ -71,8 +71,8 @@ def read_image(reference: str | Path) -> Picture:
     """Read an image with the numbers its file stores.
 
     Args:
-        reference: a file, or ``file.npz#key:index`` for one item of an array, ``file.nii.gz#slice:12`` for one slice of
-            a volume (counted along its first axis).
+        reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
+            an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis).
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
 
