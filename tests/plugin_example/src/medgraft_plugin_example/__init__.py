@@ -1,0 +1,1 @@
+"""A method for medgraft that lives in a package of its own."""
