@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import timm
 import torch
 
 from medgraft.errors import ModelError, ShapeError
-from medgraft.models.backbones import Classifier
+from medgraft.models.backbones import Classifier, own_size
 from medgraft.models.spec import ModelSpec
 from medgraft.types import Preparation
 
@@ -133,3 +135,18 @@ def test_create_builds_from_the_global_generator() -> None:
     torch.manual_seed(0)
     created = Classifier.create("test_resnet", spec)
     assert torch.equal(created.net.fc.weight, classifier("test_resnet").net.fc.weight)
+
+
+@pytest.mark.parametrize("architecture", [*TINY, "tf_efficientnet_lite0"])
+def test_an_untrained_head_starts_undecided_whatever_the_architecture(architecture: str) -> None:
+    model = classifier(architecture).eval()
+    with torch.no_grad():
+        outputs = model.head_outputs(
+            torch.randn(64, model.features(torch.rand(1, 3, *size_of(model))).shape[1])
+        )
+    loss = torch.nn.functional.cross_entropy(outputs, torch.arange(64) % 3)
+    assert abs(float(loss) - math.log(3)) < 0.15
+
+
+def size_of(model: Classifier) -> tuple[int, int]:
+    return own_size(model.net) or (64, 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -21,8 +22,8 @@ SIZE = (96, 96)
 METRIC = "balanced_accuracy"
 SHOWN = {"balanced_accuracy": "balanced accuracy", "auroc": "AUROC"}
 PIXELS, SCRATCH = "12x12 pixels", "from scratch"
-GREY = ", grey"
-PRETRAINED = ("linear probe", "head, then all", "full fine-tuning")
+GREY = " (grey)"
+PRETRAINED = ("linear probe", "head then all", "full fine-tuning")
 
 
 class Panel(NamedTuple):
@@ -85,7 +86,7 @@ def make_panels(quick: bool) -> list[Panel]:
     networks: dict[str, Method] = {
         SCRATCH: FineTune(scope="from_scratch", **shared),  # type: ignore[arg-type]
         **probe,
-        "head, then all": FineTune(scope="head_then_all", **shared),  # type: ignore[arg-type]
+        "head then all": FineTune(scope="head_then_all", **shared),  # type: ignore[arg-type]
         "full fine-tuning": FineTune(scope="all", **shared),  # type: ignore[arg-type]
     }
     baselines: dict[str, Method] = {
@@ -131,7 +132,8 @@ def standardised_grey(array: np.ndarray) -> np.ndarray:
 
     grey = array.astype(np.float64) @ (0.299, 0.587, 0.114)
     scaled = 128 + 40 * (grey - grey.mean()) / max(grey.std(), 1e-6)
-    return scaled.round().clip(0, 255).astype(np.uint8)[..., None]
+    whole: np.ndarray = scaled.round().clip(0, 255).astype(np.uint8)
+    return whole[..., None]
 
 
 def run_panel(panel: Panel, runs: Path, seeds: range) -> Evidence:
@@ -144,7 +146,7 @@ def run_panel(panel: Panel, runs: Path, seeds: range) -> Evidence:
     with progress_bar(panel.cohort.name, len(panel.methods) * len(seeds)) as advance:
         for subject, method in panel.methods.items():
             for seed in seeds:
-                folder = runs / subject.replace(" ", "-").replace(",", "") / f"seed-{seed}"
+                folder = runs / re.sub(r"\W+", "-", subject).strip("-") / f"seed-{seed}"
                 task = mg.Task(target=panel.cohort.few(LABELLED_PER_CLASS, seed=seed))
                 mg.adapt(SOURCE, task, method, mg.Run(folder, seed=seed, select="last", device="cpu"))
                 evidence += mg.evaluate(folder, test, subject=subject, seed=seed, split="test")

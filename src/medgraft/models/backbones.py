@@ -16,6 +16,9 @@ from medgraft.models.model import Model, register
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
+HEAD_STD = 0.01
+"""Standard deviation of a new head's weights, whatever the architecture."""
+
 
 @register
 class Classifier(Model):
@@ -195,7 +198,15 @@ def create_network(architecture: str, classes: int, channels: int) -> Any:
             f"got {architecture!r}",
             f"Try one of: {', '.join(near)}.",
         )
-    return timm.create_model(architecture, pretrained=False, num_classes=classes, in_chans=channels)
+    network = timm.create_model(architecture, pretrained=False, num_classes=classes, in_chans=channels)
+    head = network.get_classifier()
+    for layer in head.modules() if isinstance(head, nn.Module) else ():
+        # some of timm's rules grow as classes get fewer: three classes would start at a loss of four instead of ln 3
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.trunc_normal_(layer.weight, std=HEAD_STD)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return network
 
 
 def own_size(network: Any) -> tuple[int, int] | None:
