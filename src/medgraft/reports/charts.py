@@ -96,7 +96,7 @@ def reliability_chart(caption: str, bins: Reliability, salt: str) -> Chart:
     _diagonal(axis)
     area = 12 + 160 * bins.cases / bins.cases.sum()
     axis.plot(bins.confidence, bins.right, color=ACCENT, linewidth=1.2)
-    axis.scatter(bins.confidence, bins.right, s=area, color=ACCENT, zorder=3, linewidths=0)
+    axis.scatter(bins.confidence, bins.right, s=area, color=ACCENT, zorder=3, linewidths=0, clip_on=False)
     axis.set_xlabel("confidence")
     axis.set_ylabel("share that was right")
     pairs = ", ".join(f"{c:.2f}: {r:.2f}" for c, r in zip(bins.confidence, bins.right, strict=True))
