@@ -92,3 +92,15 @@ def test_the_loader_reads_a_row_once_while_memory_lasts(monkeypatch: pytest.Monk
     forgetful = Loader(cohort, model.spec.preparation, memory=0)
     assert torch.equal(forgetful([2]).images, forgetful([2]).images)
     assert read == [2, 0, 2, 2]
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_keeps_the_memory_order_it_was_found_in(trained: bool) -> None:
+    cohort, model = make_cohort("classify", "B", patients=3), make_model("classify")
+    if trained:
+        model.to(memory_format=torch.channels_last)
+    filters = next(p for p in model.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1)
+    before = filters.stride()
+    predict_labels(model, cohort)
+    extract_features(model, cohort)
+    assert filters.stride() == before

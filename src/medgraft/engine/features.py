@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
-from medgraft.engine.predict import batch_rows
+from medgraft.engine.predict import batch_rows, channels_last, placed
 from medgraft.engine.progress import progress_bar
 from medgraft.models.model import Model, evaluation_mode
 
@@ -17,7 +17,7 @@ def extract_features(
     model: Model,
     cohort: Cohort,
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     device: str | torch.device = "cpu",
     shown: bool | None = False,
 ) -> Tensor:
@@ -30,17 +30,12 @@ def extract_features(
     Returns: (N, D) float32 on the CPU.
     """
     loader = Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
-    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     groups = batch_rows(model, cohort, batch_size)
     parts: list[Tensor] = []
-    model.to(device)
-    try:
-        bar = progress_bar("extracting features", len(groups), shown)
-        with evaluation_mode(model), torch.no_grad(), bar as advance:
-            for rows in groups:
-                parts.append(model.features(loader(rows).images.to(device)).float().cpu())
-                advance(None)
-    finally:
-        model.to(home)
+    bar = progress_bar("extracting features", len(groups), shown)
+    with placed(model, device), evaluation_mode(model), torch.no_grad(), bar as advance:
+        for rows in groups:
+            parts.append(model.features(channels_last(loader(rows).images.to(device))).float().cpu())
+            advance(None)
     order = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable"))
     return torch.cat(parts)[order]

@@ -19,6 +19,7 @@ from medgraft.engine import checkpoint, optimizers, randomness
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.distributed import shard
 from medgraft.engine.objective import Objective
+from medgraft.engine.predict import channels_last
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import OptimizerName, Schedule
@@ -175,7 +176,9 @@ class _Training:
         """For each phase: gradients to None, forward, backward, clip, step."""
         fabric = self.run.fabric
         local, weight = shard(step, fabric.global_rank, fabric.world_size)
-        local = fabric.to_device(_channels_last(local))
+        local = fabric.to_device(
+            Step({name: channels_last(tensor) for name, tensor in local.tensors.items()})
+        )
         for phase in self.objective.phases:
             self.objective.zero_grad(set_to_none=True)
             loss = self.wrapped(local, phase, progress)
@@ -374,15 +377,6 @@ def _per_phase(objective: Objective, schedule: Schedule | Mapping[str, Schedule]
             "They descend on the same batches in turn: give them the same length.",
         )  # fmt: skip
     return schedules
-
-
-def _channels_last(step: Step) -> Step:
-    return Step(
-        {
-            name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-            for name, tensor in step.tensors.items()
-        }
-    )
 
 
 def _smaller(first: int | None, second: int | None) -> int | None:

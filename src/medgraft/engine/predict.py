@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
@@ -44,7 +46,7 @@ def predict_labels(
     model: Model,
     cohort: Cohort,
     *,
-    batch_size: int = 64,
+    batch_size: int = 32,
     device: str | torch.device = "cpu",
     loader: Loader | None = None,
     shown: bool | None = False,
@@ -111,18 +113,33 @@ def _forward(
     shown: bool | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
-    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    model.to(device)
     groups = batch_rows(model, cohort, batch_size)
+    with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
+        for rows in groups:
+            predicted = model.predict(channels_last(loader(rows).images.to(device)), rows=rows)
+            yield rows, predicted.probabilities.float().cpu().numpy(), predicted.labels.cpu().numpy()
+            advance(None)
+
+
+@contextmanager
+def placed(model: Model, device: str | torch.device) -> Iterator[None]:
+    """A model on a device with channels-last weights, which halves the time of convolutions; afterwards as before."""
+    home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    contiguous = all(parameter.is_contiguous() for parameter in filters)
+    model.to(device)
+    model.to(memory_format=torch.channels_last)
     try:
-        with progress_bar("predicting", len(groups), shown) as advance:
-            for rows in groups:
-                batch = loader(rows)
-                predicted = model.predict(batch.images.to(device), rows=rows)
-                yield rows, predicted.probabilities.float().cpu().numpy(), predicted.labels.cpu().numpy()
-                advance(None)
+        yield
     finally:
         model.to(home)
+        if contiguous:
+            model.to(memory_format=torch.contiguous_format)
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) in the memory order of `placed` models; other shapes as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray]:
