@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,19 +16,20 @@ from medgraft.api.recipe import (
     describe,
     describe_weights,
     differences,
+    fingerprint,
     read_recipe,
     run_of,
     write_recipe,
 )
 from medgraft.engine.method import adapt_verbosely
 from medgraft.engine.randomness import seeded
-from medgraft.engine.run import Run
-from medgraft.errors import RunError
+from medgraft.engine.run import Interrupted, Run, Shared
+from medgraft.errors import DataError, RunError, SettingsError
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
 from medgraft.models.storage import load_model, save_model
 from medgraft.plugins import activate, resolve_method
-from medgraft.types import JSON
+from medgraft.types import JSON, SPLITS
 
 if TYPE_CHECKING:
     from medgraft.data.task import Task
@@ -74,6 +77,7 @@ def adapt(
     activate()
     run = run or Run()
     chosen = resolve_method(method)
+    check_task(task)
     model, named = _open(source, task, run, architecture)
     description = describe(named, task, chosen, run)
     if run.folder is not None:
@@ -83,9 +87,14 @@ def adapt(
             logger.info("%s was finished before", folder)
             return load_model(folder / MODEL)
         write_recipe(folder, description | _circumstances(command))
-    run.raise_if_stopped()
     started = time.monotonic()
-    adapted = adapt_verbosely(model, task, chosen, run)
+    try:
+        run.raise_if_stopped()
+        adapted = adapt_verbosely(model, task, chosen, run)
+    except Exception as error:
+        if run.folder is not None and found is None and not isinstance(error, Interrupted):
+            _leave_nothing(folder)
+        raise
     result = adapted.model
     result.spec = _with_provenance(result, model, description, adapted.selection)
     if run.folder is not None:
@@ -107,6 +116,8 @@ def repeat(
     method: str | None = None,
     allow_changed_data: bool = False,
     command: Sequence[str] = (),
+    progress: bool | None = None,
+    shared: Shared | None = None,
 ) -> Model:
     """Do again what a run.json describes, with as many threads, and so get the same weights.
 
@@ -116,6 +127,8 @@ def repeat(
         method: "package.module:Class" where the method is not installed under its name.
         allow_changed_data: go on although images or table have changed since.
         command: words of the command line, for the record.
+        progress: show bars; None shows them at a terminal.
+        shared: its `stop` may be set from elsewhere to interrupt the run.
 
     Raises:
         RunError: data or source have changed, or lived in memory only.
@@ -130,7 +143,7 @@ def repeat(
     for side, described in recipe["task"].items():
         cohorts[side] = None if described is None else Cohort.from_recipe(described["recipe"])
         if described is not None and not allow_changed_data:
-            _refuse_changed(side, described["fingerprint"], cohorts[side].fingerprint())  # type: ignore[union-attr]
+            _refuse_changed(side, described["fingerprint"], fingerprint(cohorts[side]))  # type: ignore[arg-type]
     name = recipe["source"]["name"]
     if name is None:
         raise RunError(
@@ -146,7 +159,7 @@ def repeat(
             name,
             Task(**cohorts),
             chosen,
-            run_of(recipe, out),
+            dataclasses.replace(run_of(recipe, out), progress=progress, shared=shared or Shared()),
             architecture=recipe["source"]["architecture"],
             command=command,
         )
@@ -160,11 +173,16 @@ def _open(source: str | Path | Model, task: Task, run: Run, architecture: str | 
         model, name = source, None
     else:
         name = str(source)
+        if architecture is not None and not Path(name).is_file():
+            raise SettingsError(
+                "An architecture", "a source that is a file of weights", f"the source is {name}",
+                "Leave the architecture out.",
+            )  # fmt: skip
         with seeded(run.seed, "source"):  # random ones draw their weights
-            if name.startswith("random/") or architecture is not None:
-                model = open_source(name, kind=task.kind, classes=task.classes, architecture=architecture)
-            else:
-                model = open_source(adapted_model(source))
+            if name.startswith("random/"):
+                model = open_source(name, kind=task.kind, classes=task.classes)
+            else:  # with its own head, so that the method sees which head is new
+                model = open_source(adapted_model(source), architecture=architecture)
     return model, {"name": name, "architecture": architecture, "weights_sha256": describe_weights(model)}
 
 
@@ -174,12 +192,44 @@ def adapted_model(path: str | Path) -> str | Path:
     return inner if (Path(path) / FILE).is_file() and inner.is_dir() else path
 
 
+def check_task(task: Task) -> None:
+    """Refuse what no method can use, before anything is written.
+
+    Raises:
+        DataError: fewer than two classes, or a split that is none of the three.
+    """
+    for cohort in (task.source, task.target):
+        if cohort is None:
+            continue
+        if cohort.kind in ("classify", "segment") and "truth" in cohort.fields and len(cohort.classes) < 2:
+            raise DataError(
+                "adapt", "at least two classes", f"{cohort.name} has {', '.join(cohort.classes) or 'none'}",
+                "Add images of another class, or name all classes with --classes.",
+            )  # fmt: skip
+        splits = cohort.table["split"] if cohort.has_splits else ()
+        for row, split in enumerate(splits):
+            if split not in SPLITS:
+                raise DataError(
+                    f"The column 'split' of {cohort.name}", f"one of {', '.join(SPLITS)} in every row",
+                    f"row {cohort.table.index[row]} has {split!r}", "Correct it.",
+                )  # fmt: skip
+
+
+def _leave_nothing(folder: Path) -> None:
+    """Empty the folder of a run that failed before its first checkpoint, so that it can be tried again there."""
+    if any(folder.rglob("checkpoints/*.json")) or any(folder.rglob("once/*")):
+        return
+    shutil.rmtree(folder)
+
+
 def _earlier(folder: Path, description: JSON) -> JSON | None:
     """The run.json of the same command in this folder; None where the folder is new.
 
     Raises:
         RunError: the folder holds another run, or other files.
     """
+    if folder.exists() and not folder.is_dir():
+        raise RunError("A run", "a folder", f"{folder} is a file", "Choose another --out.")
     if not folder.exists() or not os.listdir(folder):
         return None
     if not (folder / FILE).is_file():

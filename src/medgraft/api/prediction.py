@@ -36,7 +36,7 @@ def predict(
 
     Args:
         model: a model, or the folder of one or of a run.
-        images: a cohort; a manifest; a folder of images (its sub-folders too); or image files.
+        images: a cohort; a manifest; or image files and folders of them (their sub-folders too).
         out: folder that receives `predictions.csv` and, for segmentation, `masks/` at each image's own size.
         device: "auto", "cpu" or "cuda".
         progress: show a bar; None shows it at a terminal.
@@ -51,6 +51,8 @@ def predict(
     if not isinstance(model, Model):
         model = load_model(adapted_model(model))
     device = choose_device(device)
+    if out is not None and Path(out).exists() and not Path(out).is_dir():
+        raise DataError("predict", "a folder for its results", f"{out} is a file", "Choose another --out.")
     cohort, files = open_images(images)
     if not len(cohort):
         raise DataError("predict", "at least one image", f"{cohort.name} has none", "Check the path.")
@@ -81,17 +83,8 @@ def open_images(images: Cohort | str | Path | Sequence[str | Path]) -> tuple[Coh
         path = Path(images)
         if path.suffix in TABLES or (path.suffix == ".npz" and "#" not in path.name):
             return read_manifest(path, kind="encode").only({"images", "patients"}), ()
-        if path.is_dir():
-            found = [file for file in sorted(path.rglob("*")) if file.is_file() and _readable(file)]
-            if not found:
-                raise DataError(
-                    "predict", f"images ({', '.join(sorted(known_extensions()))})", f"{path} holds none",
-                    "Check the path.",
-                )  # fmt: skip
-            images = found
-        else:
-            images = [path]
-    files = [str(file) for file in images]
+        images = [path]
+    files = [str(file) for path in images for file in _images_in(Path(path))]
     for number, file in enumerate(files, start=1):
         if not Path(file.split("#")[0]).is_file():
             raise DataError(
@@ -101,6 +94,19 @@ def open_images(images: Cohort | str | Path | Sequence[str | Path]) -> tuple[Coh
                 "Correct the path.",
             )
     return _cohort_of_files(files), files
+
+
+def _images_in(path: Path) -> Sequence[Path]:
+    """The images of a folder and its sub-folders; a file as it is."""
+    if not path.is_dir():
+        return [path]
+    found = [file for file in sorted(path.rglob("*")) if file.is_file() and _readable(file)]
+    if not found:
+        raise DataError(
+            "predict", f"images ({', '.join(sorted(known_extensions()))})", f"{path} holds none",
+            "Check the path.",
+        )  # fmt: skip
+    return found
 
 
 def _cohort_of_files(files: Sequence[str]) -> Cohort:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from medgraft.engine.checkpoint import write_text
 from medgraft.engine.run import Limit, Run
-from medgraft.errors import RunError
+from medgraft.errors import DataError, RunError
 from medgraft.evaluation.evaluate import versions
 from medgraft.types import JSON
 
@@ -113,6 +113,22 @@ def differences(first: Mapping[str, Any], second: Mapping[str, Any], place: str 
             yield here
 
 
+def fingerprint(cohort: Cohort) -> str:
+    """SHA-256 over a cohort's rows and files.
+
+    Raises:
+        DataError: a file is missing or may not be read.
+    """
+    try:
+        return cohort.fingerprint()
+    except OSError as error:
+        raise DataError(
+            f"The manifest of {cohort.name}", "every file that it names",
+            f"{error.filename} cannot be read ({error.strerror})",
+            "Correct the path; `medgraft check` lists all such rows at once.",
+        ) from error  # fmt: skip
+
+
 def _describe_cohort(cohort: Cohort | None) -> JSON | None:
     if cohort is None:
         return None
@@ -120,6 +136,6 @@ def _describe_cohort(cohort: Cohort | None) -> JSON | None:
         "name": cohort.name,
         "rows": len(cohort),
         "classes": list(cohort.classes),
-        "fingerprint": cohort.fingerprint(),
+        "fingerprint": fingerprint(cohort),
         "recipe": cohort.recipe,
     }

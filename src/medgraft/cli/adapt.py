@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,19 +17,24 @@ from medgraft.errors import SettingsError
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
-    from medgraft.engine.run import Run
+    from medgraft.engine.run import Shared
 
 LISTS = ("at", "source_at", "settings")
-REPEATED_RUN = ("manifest", "source", "at", "source_at", "settings", "few", "seed", "kind", "classes")
-"""What a run.json decides by itself."""
+BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "quiet")
+"""What may be said beside a run.json; everything else it decides by itself."""
 
 
 def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
     """A TOML file gives defaults to the other options; a run.json is repeated as it is."""
-    if path is None or path.suffix == ".json":
+    if path is None or _is_record(path):
         return path
     found = read_toml(path)
     ctx.meta["settings"] = found.pop("settings", {})
+    if not isinstance(ctx.meta["settings"], Mapping):
+        raise SettingsError(
+            f"The file {path}", "settings as a table", f"it has settings = {ctx.meta['settings']!r}",
+            "Write [settings] and below it one line for each, for instance scope = \"head\".",
+        )  # fmt: skip
     known = {option.name: option for option in ctx.command.params if option.name != "config"}
     names = [name for name in known if name is not None and name != "settings"]
     for key in found:
@@ -43,6 +50,11 @@ def _read_config(ctx: typer.Context, path: Path | None) -> Path | None:
         for key, value in found.items()
     }
     return path
+
+
+def _is_record(path: Path) -> bool:
+    """A run.json, or the folder of a run."""
+    return path.suffix == ".json" or path.is_dir()
 
 
 def _joined(value: Any, key: str) -> Any:
@@ -117,10 +129,10 @@ def adapt(
 ) -> None:
     """Adapt a source model to a target site. The same command continues a run that was stopped or killed."""
     folder = _required(out, "--out", "--out runs/porto")
-    if config is not None and config.suffix == ".json":
+    if config is not None and _is_record(config):
         _refuse_besides_run_json(ctx)
         chosen = method if ctx.get_parameter_source("method").name == "COMMANDLINE" else None  # type: ignore[union-attr]
-        _repeat(config, folder, chosen, allow_changed_data)
+        _repeat(config, folder, chosen, allow_changed_data, quiet)
     else:
         from medgraft.api.adaptation import adapt as adapt_model
         from medgraft.data.task import Task
@@ -147,8 +159,9 @@ def adapt(
         whole = open_cohort(_required(manifest, "MANIFEST", "lungs.csv"), kind, classes, quiet=quiet)
         target = _few(whole.at(*at) if at else whole, few, few_by, seed)
         task = Task(source=whole.at(*source_at) if source_at else None, target=target)
-        _prepare(run, threads)
-        adapt_model(named_source, task, resolved, run, architecture=architecture, command=_words())
+        _use_threads(threads)
+        with stopped_by_sigterm(run.shared):
+            adapt_model(named_source, task, resolved, run, architecture=architecture, command=_words())
     if not quiet:
         _print_summary(folder)
 
@@ -165,15 +178,25 @@ def _required(value: Any, option: str, example: str) -> Any:
     return value
 
 
-def _prepare(run: Run, threads: int | None) -> None:
-    """Threads as asked, and SIGTERM as a polite request: finish the step, exit 75, continue another time."""
-    import signal
-
+def _use_threads(threads: int | None) -> None:
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-    signal.signal(signal.SIGTERM, lambda *_: run.request_stop())
+
+
+@contextmanager
+def stopped_by_sigterm(shared: Shared) -> Iterator[None]:
+    """Take SIGTERM as a polite request: finish the step, exit 75, continue another time."""
+
+    def stop(*_: object) -> None:
+        shared.stop = True
+
+    earlier = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def _words() -> list[str]:
@@ -181,20 +204,31 @@ def _words() -> list[str]:
 
 
 def _refuse_besides_run_json(ctx: typer.Context) -> None:
-    for name in REPEATED_RUN:
-        given = ctx.get_parameter_source(name)
-        if given is not None and given.name == "COMMANDLINE":
+    for option in ctx.command.params:
+        given = ctx.get_parameter_source(str(option.name))
+        if option.name not in BESIDE_A_RECORD and given is not None and given.name == "COMMANDLINE":
             raise SettingsError(
-                "Repeating a run.json", "no other options than --out, --method and --allow-changed-data",
-                f"it got '{name.replace('settings', 'set')}' too",
+                "Repeating a run.json", "no other options than --out, --method, --allow-changed-data and --quiet",
+                f"it got {option.opts[0]} too",
                 "Leave it out, or write a TOML file with what you want to change.",
             )  # fmt: skip
 
 
-def _repeat(path: Path, folder: Path, method: str | None, allow_changed_data: bool) -> None:
+def _repeat(path: Path, folder: Path, method: str | None, allow_changed_data: bool, quiet: bool) -> None:
     from medgraft.api.adaptation import repeat
+    from medgraft.engine.run import Shared
 
-    repeat(path, folder, method=method, allow_changed_data=allow_changed_data, command=_words())
+    shared = Shared()
+    with stopped_by_sigterm(shared):
+        repeat(
+            path,
+            folder,
+            method=method,
+            allow_changed_data=allow_changed_data,
+            command=_words(),
+            progress=False if quiet else None,
+            shared=shared,
+        )
 
 
 def _print_summary(folder: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
+from medgraft.errors import DataError
 
 if TYPE_CHECKING:
     from medgraft.evidence import Evidence
@@ -39,7 +40,9 @@ def evaluate(
     from medgraft.api.evaluation import evaluate as measure
     from medgraft.reports import report
 
-    cohort = open_cohort(manifest, kind, classes, quiet=quiet)
+    if out.exists() and not out.is_dir():
+        raise DataError("evaluate", "a folder for its results", f"{out} is a file", "Choose another --out.")
+    cohort = open_cohort(manifest, kind, classes, quiet=quiet, divide=split != "all")
     if at:
         cohort = cohort.at(*at)
     if split != "all":

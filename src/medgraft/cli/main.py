@@ -16,6 +16,8 @@ from medgraft.cli.predict import predict
 from medgraft.cli.report import report
 from medgraft.errors import MedgraftError
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for words that it does not understand; it has no public name in all versions."""
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -27,14 +29,31 @@ class Commands(TyperGroup):
         """Run a command; exit 2 on an error the user can mend, 75 where a run was stopped, 130 on Ctrl-C."""
         try:
             return super().invoke(ctx)
-        except MedgraftError as error:
-            if ctx.params.get("debug"):
+        except UsageError as error:
+            typer.echo(f"medgraft: {_one_sentence(error)}", err=True)
+            raise typer.Exit(USER_ERROR) from error
+        except (MedgraftError, OSError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            typer.echo(f"medgraft: {error}", err=True)
+            typer.echo(f"medgraft: {_told(error)}", err=True)
             raise typer.Exit(getattr(error, "exit_code", USER_ERROR)) from error
         except KeyboardInterrupt as error:
             typer.echo("medgraft: interrupted; what was written is whole.", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _one_sentence(error: Any) -> str:
+    """What was wrong with the words of the command line, and where to look."""
+    where = error.ctx.command_path if error.ctx is not None else "medgraft"
+    message = error.format_message()
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} `{where} --help` shows what there is."
+
+
+def _told(error: MedgraftError | OSError) -> str:
+    if isinstance(error, MedgraftError):
+        return str(error)
+    place = error.filename or "a file"
+    return f"The system cannot read or write {place}: {error.strerror or error}. Check path, rights and free space."
 
 
 app = typer.Typer(

@@ -54,9 +54,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "--config", "an existing file", f"{path} does not exist", "Correct the path."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "--config", "a readable TOML or JSON file", f"{path}: {error}", "Check the path."
+            "--config", "a readable TOML or JSON file", f"{path} cannot be read: {error}", "Check the file."
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(

@@ -103,7 +103,7 @@ def evaluate(
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
-    return Evidence(pd.DataFrame(facts), (entry,), tables, images, _warnings(cohort, part))
+    return Evidence(pd.DataFrame(facts), (entry,), tables, images, _warnings(cohort))
 
 
 @cache
@@ -128,6 +128,11 @@ def versions() -> dict[str, str]:
 
 def _check(model: Model, cohort: Cohort) -> None:
     spec = model.spec
+    if "truth" not in cohort.fields:
+        raise DataError(
+            "evaluate", "rows with truth", f"{cohort.name} offers {', '.join(sorted(cohort.fields))}",
+            "Add labels or masks to the manifest; `medgraft predict` works without.",
+        )  # fmt: skip
     if spec.kind not in ("classify", "multilabel", "segment") or spec.kind != cohort.kind:
         raise ModelError(
             "evaluate", f"a model of the kind of {cohort.name}, '{cohort.kind}'",
@@ -138,11 +143,6 @@ def _check(model: Model, cohort: Cohort) -> None:
         raise DataError(
             "evaluate", "at least one row", f"this view of {cohort.name} has none",
             "Check the names of site and split.",
-        )  # fmt: skip
-    if "truth" not in cohort.fields:
-        raise DataError(
-            "evaluate", "rows with truth", f"{cohort.name} offers {', '.join(sorted(cohort.fields))}",
-            "Add labels or masks to the manifest; `medgraft predict` works without.",
         )  # fmt: skip
     unknown = [name for name in cohort.classes if name not in spec.classes]
     if unknown or (spec.kind == "segment" and cohort.classes != spec.classes):
@@ -159,10 +159,10 @@ def _split_of(cohort: Cohort) -> str:
     return "+".join(dict.fromkeys(cohort.table["split"].astype(str)))
 
 
-def _warnings(cohort: Cohort, split: str) -> tuple[str, ...]:
+def _warnings(cohort: Cohort) -> tuple[str, ...]:
     count, notes = len(np.unique(cohort.units)), cohort.notes
     found = []
-    if "train" in split:
+    if cohort.has_splits and (cohort.table["split"] == "train").any():
         found.append(
             f"{cohort.name}: rows of the split 'train' are included; if the model was trained on them, "
             "its scores say nothing about new patients."

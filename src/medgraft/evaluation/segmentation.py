@@ -47,9 +47,9 @@ def measure_masks(
     values = {"dice": overlaps, "iou": overlaps / (2 - overlaps)}
     scores: list[tuple[str, str, Metric]] = []
     for name in OVERLAPS:
-        scores.append((name, "", lambda rows, table=values[name]: float(table[rows, 1:].mean())))
+        scores.append((name, "", _mean_over_rows(values[name][:, 1:])))
         scores += [
-            (name, part, lambda rows, column=values[name][:, index]: float(column[rows].mean()))
+            (name, part, _mean_over_rows(values[name][:, index]))
             for index, part in enumerate(classes)
             if index > 0
         ]
@@ -63,6 +63,10 @@ def measure_masks(
     )
     pictures = _examples_of_masks(model, cohort, per_row, device, examples)
     return Measured(scores, np.arange(len(overlaps)), "scores", table, pictures)
+
+
+def _mean_over_rows(values: np.ndarray) -> Metric:
+    return lambda rows: float(values[rows].mean())
 
 
 def _examples_of_masks(
