@@ -289,7 +289,7 @@ class Cohort:
         return self._view(self._table.iloc[positions], "take", {"positions": positions})
 
     def at(self, *sites: str) -> Cohort:
-        """The rows of these sites.
+        """The rows of these sites; the view's name says which.
 
         Raises:
             DataError: a site that no row names.
@@ -301,7 +301,9 @@ class Cohort:
                     f"{self.name}.at", f"a site that the manifest names ({', '.join(known) or 'it names none'})",
                     f"it got {site!r}", "Correct the name or add the column 'site'.",
                 )  # fmt: skip
-        return self._view(self._table[np.isin(self.sites, sites)], "at", list(sites))
+        view = self._view(self._table[np.isin(self.sites, sites)], "at", list(sites))
+        view.name = f"{self.name} at {', '.join(sites)}"
+        return view
 
     def split(self, *names: str) -> Cohort:
         """The rows of these splits: train, validation, test.

@@ -198,7 +198,7 @@ def create_network(architecture: str, classes: int, channels: int) -> Any:
             f"got {architecture!r}",
             f"Try one of: {', '.join(near)}.",
         )
-    network = timm.create_model(architecture, pretrained=False, num_classes=classes, in_chans=channels)
+    network: Any = timm.create_model(architecture, pretrained=False, num_classes=classes, in_chans=channels)
     head = network.get_classifier()
     for layer in head.modules() if isinstance(head, nn.Module) else ():
         # some of timm's rules grow as classes get fewer: three classes would start at a loss of four instead of ln 3
