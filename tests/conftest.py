@@ -1,0 +1,35 @@
+"""Made-up cohorts as a user has them: image files and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medgraft.testing import make_cohort
+from medgraft.types import Kind
+
+
+def write_cohort(folder: Path, kind: Kind) -> Path:
+    """Write the images (and masks) of a made-up cohort and its table; returns the table."""
+    from PIL import Image
+
+    cohort = make_cohort(kind, patients=18)
+    folder.mkdir(parents=True)
+    table = cohort.table
+    table["image"] = [f"{position:02d}.png" for position in range(len(cohort))]
+    for position, name in enumerate(table["image"]):
+        Image.fromarray(cohort.picture(position).array[..., 0]).save(folder / name)
+        if kind == "segment":
+            Image.fromarray(cohort.mask(position).array[..., 0].astype("uint8")).save(folder / f"mask-{name}")
+    if kind == "segment":
+        table["mask"] = "mask-" + table["image"]
+    table.to_csv(folder / "table.csv", index=False)
+    return folder / "table.csv"
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Callable[[Kind], Path]:
+    """Write a made-up cohort of a kind into the test's own folder; returns its table."""
+    return lambda kind="classify": write_cohort(tmp_path / f"data-{kind}", kind)
