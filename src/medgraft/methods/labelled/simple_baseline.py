@@ -12,6 +12,7 @@ from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
 from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.run import Run
+from medgraft.errors import DataError
 from medgraft.models.model import Model
 from medgraft.models.simple import SimpleClassifier, Statistics
 from medgraft.types import Kind
@@ -44,11 +45,21 @@ class SimpleBaseline(MethodSettings):
         return Needs.of(target=("images", "truth"))
 
     def adapt(self, model: Model, task: Task, run: Run) -> Model:
-        """Fit the regression; nothing of the source's weights is used."""
+        """Fit the regression; nothing of the source's weights is used.
+
+        Raises:
+            DataError: all training rows are of one class, and there is something to fit.
+        """
         assert task.target is not None
         spec = model.spec.changed(kind="classify", classes=task.classes)
         baseline = SimpleClassifier(spec, self.statistics, self.side)
         labels = task.target.labels
+        if self.statistics != "majority" and len(set(labels.tolist())) < 2:
+            raise DataError(
+                "SimpleBaseline", "training rows of at least two classes",
+                f"all {len(labels)} of {task.target.name} are '{task.classes[labels[0]]}'",
+                "Add training rows of another class, or use statistics=majority.",
+            )  # fmt: skip
         with torch.no_grad():
             baseline.head.weight.zero_()
             if self.statistics == "majority":
