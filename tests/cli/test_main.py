@@ -67,12 +67,10 @@ def wait_for_an_epoch(process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError("no epoch in half a minute")
 
 
-def test_a_terminated_run_exits_with_75_and_the_same_command_continues(on_disk, tmp_path):
-    table = on_disk("classify")
+def test_a_terminated_run_exits_with_75_and_the_same_command_continues(medgraft, on_disk, tmp_path):
     words = [
-        *MEDGRAFT,
         "adapt",
-        str(table),
+        str(on_disk("classify")),
         "--source",
         "random/test_resnet",
         "--device",
@@ -80,35 +78,18 @@ def test_a_terminated_run_exits_with_75_and_the_same_command_continues(on_disk, 
         "--threads",
         "1",
     ]
-    words += [
-        "--set",
-        "schedule.epochs=20",
-        "--set",
-        "schedule.batch_size=8",
-        "--set",
-        "schedule.steps_per_epoch=3",
-    ]
-
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*words, "--out", str(tmp_path / folder)],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=os.environ,
-        )
-
-    whole, stopped = start("whole"), start("run")
-    wait_for_an_epoch(stopped, tmp_path / "run" / "log.csv")
-    stopped.send_signal(signal.SIGTERM)
-    _, errors = stopped.communicate(timeout=60)
-    assert stopped.returncode == 75, errors.decode()
+    words += ["--set", "schedule.epochs=20", "--set", "schedule.batch_size=8", "--quiet", "--out"]
+    assert medgraft(*words, tmp_path / "whole").exit_code == 0
+    run = tmp_path / "run"
+    process = subprocess.Popen([*MEDGRAFT, *words, str(run)], stderr=subprocess.PIPE, env=os.environ)
+    wait_for_an_epoch(process, run / "log.csv")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors.decode()
     assert errors.decode().splitlines()[-1].endswith("Repeat the same command to continue.")
-    assert not (tmp_path / "run" / "model").exists()
-    again = start("run")
-    for process in (whole, again):
-        _, errors = process.communicate(timeout=200)
-        assert process.returncode == 0, errors.decode()
+    assert not (run / "model").exists()
+    assert medgraft(*words, run).exit_code == 0
     first, second = (
-        (tmp_path / folder / "model" / "model.safetensors").read_bytes() for folder in ("whole", "run")
+        (folder / "model" / "model.safetensors").read_bytes() for folder in (tmp_path / "whole", run)
     )
     assert first == second

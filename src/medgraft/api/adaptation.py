@@ -187,9 +187,19 @@ def _open(source: str | Path | Model, task: Task, run: Run, architecture: str | 
 
 
 def adapted_model(path: str | Path) -> str | Path:
-    """The model's folder inside a run's folder; any other path or name as it is."""
-    inner = Path(path) / MODEL
-    return inner if (Path(path) / FILE).is_file() and inner.is_dir() else path
+    """The model's folder inside a run's folder; any other path or name as it is.
+
+    Raises:
+        RunError: the run has no model yet.
+    """
+    if not (Path(path) / FILE).is_file():
+        return path
+    if not (Path(path) / MODEL).is_dir():
+        raise RunError(
+            "The model of a run", "a run that is finished", f"the one in {path} is not",
+            "Repeat the command that started it; it continues.",
+        )  # fmt: skip
+    return Path(path) / MODEL
 
 
 def check_task(task: Task) -> None:
