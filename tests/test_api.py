@@ -431,6 +431,16 @@ def test_masks_are_written_at_native_size(tmp_path):
     assert told.filter(like="share_").sum(axis=1).tolist() == pytest.approx([1, 1])
 
 
+def test_a_late_broken_image_leaves_no_masks(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(18):  # the predictor takes sixteen at a time
+        Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / "images" / f"{number:02d}.png")
+    (tmp_path / "images" / "17.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="row 18"):
+        mg.predict(make_model("segment"), tmp_path / "images", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_several_labels_are_joined(tmp_path):
     cohort = make_cohort("multilabel")
     model = mg.adapt(SOURCE, mg.Task(target=cohort), fine_tune(), run(limit=Limit(1, 1)))

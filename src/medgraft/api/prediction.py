@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -127,23 +129,33 @@ def _name(label: int | list[int], classes: Sequence[str]) -> str:
 def _shares(
     masks: Iterable[PredictedMask], cohort: Cohort, classes: Sequence[str], folder: Path | None
 ) -> dict[str, list[object]]:
-    """Write every mask and return the share of the pixels of each class."""
+    """Write all masks, or none where an image cannot be read; and return the share of the pixels of each class."""
     rows = cohort.table.index
     shares = np.zeros((len(cohort), len(classes)))
-    names: list[object] = [""] * len(cohort)
-    for mask in masks:
-        shares[mask.row] = np.bincount(mask.labels.ravel(), minlength=len(classes)) / mask.labels.size
-        names[mask.row] = f"masks/row-{rows[mask.row]:06d}.png"
-        if folder is not None:
-            _write_mask(folder / Path(str(names[mask.row])).name, mask.labels, len(classes))
+    names: list[object] = [f"masks/row-{row:06d}.png" for row in rows]
+    with _all_or_nothing(folder) as place:
+        for mask in masks:
+            shares[mask.row] = np.bincount(mask.labels.ravel(), minlength=len(classes)) / mask.labels.size
+            if place is not None:
+                _write_mask(place / Path(str(names[mask.row])).name, mask.labels, len(classes))
     columns: dict[str, list[object]] = {} if folder is None else {"mask": names}
     return columns | {f"share_{name}": shares[:, index].tolist() for index, name in enumerate(classes)}
+
+
+@contextmanager
+def _all_or_nothing(folder: Path | None) -> Iterator[Path | None]:
+    """A place for files that move into the folder together once all of them are written."""
+    if folder is None:
+        yield None
+        return
+    with TemporaryDirectory() as temporary:
+        yield Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(Path(temporary).iterdir()):
+            shutil.move(file, folder / file.name)
 
 
 def _write_mask(path: Path, labels: np.ndarray, classes: int) -> None:
     from PIL import Image
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    Image.fromarray(labels.astype(np.uint8 if classes <= 256 else np.uint16)).save(temporary, format="PNG")
-    temporary.replace(path)
+    Image.fromarray(labels.astype(np.uint8 if classes <= 256 else np.uint16)).save(path, format="PNG")
