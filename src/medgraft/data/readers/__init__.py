@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff
 from medgraft.errors import DataError
@@ -30,6 +31,15 @@ _READERS: dict[str, Reader] = {
     ".npy": arrays.read_array,
     ".npz": arrays.read_array,
 }
+
+
+_MASK_READERS: dict[str, Reader] = {
+    ".png": png_jpeg_tiff.read_photo_labels,
+    ".bmp": png_jpeg_tiff.read_photo_labels,
+    ".tif": png_jpeg_tiff.read_tiff_labels,
+    ".tiff": png_jpeg_tiff.read_tiff_labels,
+}
+"""Where the same bytes mean something else in a mask than in a picture: palettes, single bits."""
 
 
 def register_reader(extension: str, reader: Reader) -> None:
@@ -58,13 +68,17 @@ def known_extensions() -> tuple[str, ...]:
 
 
 def split_part(reference: str | Path) -> tuple[Path, str | None]:
-    """A manifest's cell is a file, or a file and a part of it.
+    """A manifest's cell is a file, or a file and a part of it; a '#' within a file's own name is left alone.
 
     >>> split_part("crops.npz#images:17")
     (PosixPath('crops.npz'), 'images:17')
+    >>> split_part("slide #3.png")
+    (PosixPath('slide #3.png'), None)
     """
-    file, _, part = str(reference).partition("#")
-    return Path(file), part or None
+    file, _, part = str(reference).rpartition("#")
+    if file.lower().endswith(known_extensions()):
+        return Path(file), part or None
+    return Path(reference), None
 
 
 def read_image(reference: str | Path) -> Picture:
@@ -79,12 +93,15 @@ def read_image(reference: str | Path) -> Picture:
     Raises:
         DataError: missing, of unknown format, unreadable, truncated.
     """
+    return _read(reference, _READERS)
+
+
+def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
     path, part = split_part(reference)
-    if not path.exists():
-        raise DataError("Reading an image", "an existing file", f"{path} does not exist", "Correct the path.")
-    reader = _reader_for(path)
+    _refuse_no_file(path)
+    reader = _reader_for(path, readers)
     try:
-        return reader(path, part)
+        return _checked(reader(path, part), path)
     except DataError:
         raise
     except Exception as error:  # whatever a format library raises, the user gets one sentence
@@ -97,10 +114,12 @@ def read_image(reference: str | Path) -> Picture:
 def read_mask(reference: str | Path) -> Picture:
     """Read a mask of whole-numbered labels: (H, W, 1) or (D, H, W, 1).
 
+    The numbers of a palette are the labels, whatever colours they stand for; a one-bit mask holds 0 and 1.
+
     Raises:
         DataError: as `read_image`; more than one channel; labels that are not whole numbers.
     """
-    picture = read_image(reference)
+    picture = _read(reference, {**_READERS, **_MASK_READERS})
     path, _ = split_part(reference)
     array = picture.array
     if array.shape[-1] in (3, 4) and all(np.array_equal(array[..., 0], array[..., c]) for c in (1, 2)):
@@ -129,24 +148,56 @@ def _hash_of(path: str, size: int, modified: int) -> str:
 
 
 def hash_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered while its size and time stay the same."""
+    """SHA-256 of a file's bytes, remembered while its size and time stay the same.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    _refuse_no_file(path)
     status = path.stat()
     return _hash_of(str(path), status.st_size, status.st_mtime_ns)
 
 
-def _reader_for(path: Path) -> Reader:
+def _refuse_no_file(path: Path) -> None:
+    if not path.exists():
+        got, do = f"{path} does not exist", "Correct the path."
+    elif path.is_dir():
+        got, do = f"{path} is a folder", "Name a file in it."
+    elif path.stat().st_size == 0:
+        got, do = f"{path} is empty (0 bytes)", "Replace the file with an intact copy or remove its row."
+    else:
+        return
+    raise DataError("Reading an image", "an existing file", got, do)
+
+
+def _checked(picture: Picture, path: Path) -> Picture:
+    """Real numbers, at least one, in the byte order of this machine (torch takes no other)."""
+    array = picture.array
+    if array.dtype.kind not in "buif" or array.size == 0:
+        raise DataError(
+            "Reading an image", "at least one pixel of real numbers",
+            f"{path} holds {array.dtype} of shape {array.shape}", "Convert the file or remove its row.",
+        )  # fmt: skip
+    if not array.dtype.isnative:
+        return picture._replace(array=array.astype(array.dtype.newbyteorder("=")))
+    return picture
+
+
+def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
     name = path.name.lower()
-    for extension in sorted(_READERS, key=len, reverse=True):
+    for extension in sorted(readers, key=len, reverse=True):
         if name.endswith(extension):
-            return _READERS[extension]
+            return readers[extension]
     if dicom.looks_like_dicom(path):
         return dicom.read_dicom
     raise DataError(
-        "Reading an image", f"a known format ({', '.join(_READERS)})", f"{path} is none of these",
+        "Reading an image", f"a known format ({', '.join(readers)})", f"{path} is none of these",
         "Convert it, or install a reader for it.",
     )  # fmt: skip
 
 
 def _brief(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no image of this format"
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -20,9 +20,10 @@ def read_array(path: Path, part: str | None) -> Picture:
         DataError: no such key or item; objects instead of numbers.
     """
     key, index = None, None
+    is_npz = path.suffix.lower() == ".npz"
     if part is not None:
-        key, _, index = part.rpartition(":") if path.suffix == ".npz" else ("", "", part)
-        if path.suffix == ".npz" and not key:
+        key, _, index = part.rpartition(":") if is_npz else ("", "", part)
+        if is_npz and not key:
             key, index = part, None
     array = load_array(path, key or None)
     if index is not None:
@@ -40,12 +41,10 @@ def read_array(path: Path, part: str | None) -> Picture:
 
 def load_array(path: Path, key: str | None) -> np.ndarray:
     """One whole array of a file, remembered while the file stays the same; read-only."""
-    status = path.stat()
-    return _load(str(path), key, status.st_mtime_ns, status.st_size)
+    return remembered(_decode, path, key)
 
 
-@lru_cache(maxsize=8)
-def _load(path: str, key: str | None, modified: int, size: int) -> np.ndarray:
+def _decode(path: Path, key: str | None) -> np.ndarray:
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         array = loaded
@@ -60,7 +59,6 @@ def _load(path: str, key: str | None, modified: int, size: int) -> np.ndarray:
                     "Write file.npz#key or file.npz#key:index.",
                 )  # fmt: skip
             array = loaded[key]
-    array.setflags(write=False)
     return array
 
 

@@ -27,9 +27,18 @@ def read_dicom(path: Path, part: str | None) -> Picture:
     """
     import pydicom
 
+    if part is not None:
+        raise DataError(
+            "A DICOM image",
+            "to be named without a part",
+            f"{path} is asked for {part!r}",
+            "Remove what follows '#'.",
+        )
     dataset = pydicom.dcmread(path, force=not looks_like_dicom(path))
     if "PixelData" not in dataset:
-        raise DataError("A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest.")
+        raise DataError(
+            "A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest."
+        )
     frames = int(dataset.get("NumberOfFrames", 1) or 1)
     if frames > 1:
         raise DataError(
@@ -38,19 +47,24 @@ def read_dicom(path: Path, part: str | None) -> Picture:
         )  # fmt: skip
     colours = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
     if colours == "PALETTE COLOR":
-        raise DataError("A DICOM image", "grey or RGB pixels", f"{path} has palette colour", "Convert it to RGB.")
+        raise DataError(
+            "A DICOM image", "grey or RGB pixels", f"{path} has palette colour", "Convert it to RGB."
+        )
     array = _pixels(dataset, path)
     if array.ndim == 2:
-        array = _rescale(array, dataset)
+        # inverted before it is rescaled: the stored range is the same for every image of a device, its values are not
         if colours == "MONOCHROME1":
             array = _invert(array, dataset)
-        array = array[..., None]
-    elif colours.startswith("YBR") and getattr(dataset.file_meta, "TransferSyntaxUID", None) is not None:
-        array = _to_rgb(array, colours)
+        array = _rescale(array, dataset)[..., None]
     return Picture(array, _spacing(dataset))
 
 
 def _pixels(dataset: Any, path: Path) -> np.ndarray:
+    """As stored; YBR comes back as RGB."""
+    from pydicom.uid import ImplicitVRLittleEndian
+
+    if "TransferSyntaxUID" not in dataset.file_meta:  # files older than the DICOM mark
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     try:
         array: np.ndarray = dataset.pixel_array
     except (RuntimeError, NotImplementedError, ImportError) as error:
@@ -73,24 +87,16 @@ def _rescale(array: np.ndarray, dataset: Any) -> np.ndarray:
 
 def _invert(array: np.ndarray, dataset: Any) -> np.ndarray:
     """Brightest becomes darkest, within the range the stored bits span."""
-    if array.dtype.kind == "f":
-        return (array.max() + array.min() - array).astype(np.float32)
     bits = int(dataset.get("BitsStored", 8 * array.dtype.itemsize))
     if int(dataset.get("PixelRepresentation", 0)):
         return (-1 - array.astype(np.int64)).astype(array.dtype)
-    return (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
-
-
-def _to_rgb(array: np.ndarray, colours: str) -> np.ndarray:
-    from pydicom.pixels import convert_color_space
-
-    converted: np.ndarray = convert_color_space(array, colours, "RGB")
-    return converted
+    inverted: np.ndarray = (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
+    return inverted
 
 
 def _spacing(dataset: Any) -> tuple[float, ...] | None:
     for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
         values = dataset.get(name)
-        if values and len(values) == 2:
+        if values and len(values) == 2 and min(values) > 0:
             return float(values[0]), float(values[1])
     return None

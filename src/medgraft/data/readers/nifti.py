@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medgraft.data.readers.arrays import take_part
+from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
+
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
 
 def read_nifti(path: Path, part: str | None) -> Picture:
@@ -19,13 +23,21 @@ def read_nifti(path: Path, part: str | None) -> Picture:
     Raises:
         DataError: more than three dimensions (time, vectors).
     """
+    volume = remembered(_decode, path)
+    spacing = _spacing(path)
+    if part is not None:
+        return Picture(take_part(volume, part.removeprefix("slice:"), path), spacing[1:])
+    if len(volume) == 1:
+        return Picture(volume[0], spacing[1:])
+    return Picture(volume, spacing)
+
+
+def _decode(path: Path, key: str | None) -> np.ndarray:
     import nibabel
 
-    image = nibabel.as_closest_canonical(nibabel.load(path))
-    scaled = image.dataobj.slope, image.dataobj.inter  # nibabel returns floats as soon as a scale is set
-    array = np.asarray(image.dataobj)
-    if scaled == (1.0, 0.0) and array.dtype.kind == "f" and image.get_data_dtype().kind in "iu":
-        array = array.astype(image.get_data_dtype())
+    # whole numbers stay whole numbers where the file sets no scale
+    turned: Any = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
+    array = np.asarray(turned.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 2:
@@ -34,11 +46,16 @@ def read_nifti(path: Path, part: str | None) -> Picture:
         raise DataError(
             "A NIfTI image", "three dimensions", f"{path} has {array.ndim}", "Save one volume per file."
         )
-    spacing = tuple(float(size) for size in image.header.get_zooms()[:3])
-    spacing = (*spacing, *(1.0,) * (3 - len(spacing)))[::-1]
-    volume = np.ascontiguousarray(array.transpose(2, 1, 0))[..., None]
-    if part is None and volume.shape[0] == 1:
-        return Picture(volume[0], spacing[1:])
-    if part is None:
-        return Picture(volume, spacing)
-    return Picture(take_part(volume, part.removeprefix("slice:"), path), spacing[1:])
+    return np.ascontiguousarray(array.transpose(2, 1, 0))[..., None]
+
+
+def _spacing(path: Path) -> tuple[float, ...]:
+    import nibabel
+
+    image: Any = nibabel.load(path)  # the header alone: turning the volume would read all of it
+    unit = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+    axes = nibabel.io_orientation(image.affine)[:, 0]  # type: ignore[no-untyped-call]
+    turned = [1.0, 1.0, 1.0]
+    for axis, size in zip(axes, image.header.get_zooms()):
+        turned[int(axis)] = float(size) * unit
+    return tuple(turned[::-1])

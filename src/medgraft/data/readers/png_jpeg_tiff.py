@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -18,9 +18,7 @@ def read_photo(path: Path, part: str | None) -> Picture:
     Args:
         part: None, or a region "x,y,width,height" in pixels from the upper left corner.
     """
-    if part is None:
-        return Picture(_decode_photo(path))
-    return Picture(take_region(_remembered(_decode_photo, path), part, path))
+    return _whole_or_region(_decode_photo, path, part)
 
 
 def read_tiff(path: Path, part: str | None) -> Picture:
@@ -29,9 +27,17 @@ def read_tiff(path: Path, part: str | None) -> Picture:
     Args:
         part: None, or a region "x,y,width,height" of a single page.
     """
-    if part is None:
-        return Picture(_decode_tiff(path))
-    return Picture(take_region(_remembered(_decode_tiff, path), part, path))
+    return _whole_or_region(_decode_tiff, path, part)
+
+
+def read_photo_labels(path: Path, part: str | None) -> Picture:
+    """Read a mask in PNG or BMP: palettes stay numbers, single bits 0 and 1."""
+    return _whole_or_region(_decode_photo_labels, path, part)
+
+
+def read_tiff_labels(path: Path, part: str | None) -> Picture:
+    """Read a mask in TIFF: palettes stay numbers, single bits 0 and 1."""
+    return _whole_or_region(_decode_tiff_labels, path, part)
 
 
 def take_region(array: np.ndarray, part: str, path: Path) -> np.ndarray:
@@ -51,22 +57,29 @@ def take_region(array: np.ndarray, part: str, path: Path) -> np.ndarray:
     )  # fmt: skip
 
 
-def _remembered(decode: Callable[[Path], np.ndarray], path: Path) -> np.ndarray:
-    status = path.stat()
-    return _decode_once(decode, path, status.st_mtime_ns, status.st_size)
+def _whole_or_region(
+    decode: Callable[[Path, str | None], np.ndarray], path: Path, part: str | None
+) -> Picture:
+    if part is None:
+        return Picture(decode(path, None))
+    return Picture(take_region(remembered(decode, path), part, path))
 
 
-@lru_cache(maxsize=4)
-def _decode_once(decode: Callable[[Path], np.ndarray], path: Path, modified: int, size: int) -> np.ndarray:
-    array = decode(path)
-    array.setflags(write=False)
-    return array
+def _decode_photo_labels(path: Path, key: str | None) -> np.ndarray:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.mode in ("P", "1"):
+            return with_channels(np.asarray(image).astype(np.uint8))
+    return _decode_photo(path, key)
 
 
-def _decode_photo(path: Path) -> np.ndarray:
+def _decode_photo(path: Path, key: str | None) -> np.ndarray:
     from PIL import Image
 
     image: Image.Image
+    if _is_deep_colour(path):
+        return _decode_deep_colour(path)
     with Image.open(path) as image:
         image.load()
         if image.mode == "P":
@@ -83,12 +96,63 @@ def _decode_photo(path: Path) -> np.ndarray:
     return with_channels(array)
 
 
-def _decode_tiff(path: Path) -> np.ndarray:
-    import tifffile
+def _is_deep_colour(path: Path) -> bool:
+    """A PNG with 16 bits per channel and more than one channel: Pillow would halve its depth without a word."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return (
+        head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] in (b"\x02", b"\x04", b"\x06")
+    )
 
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        array, axes = series.asarray(), series.axes
+
+def _decode_deep_colour(path: Path) -> np.ndarray:
+    import torch
+    from torchvision.io import decode_image
+
+    decoded = decode_image(
+        torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8), mode="UNCHANGED"
+    )
+    array: np.ndarray = decoded.permute(1, 2, 0).numpy()
+    return with_channels(array[..., :1] if array.shape[-1] == 2 else array)
+
+
+def _decode_tiff(path: Path, key: str | None) -> np.ndarray:
+    from tifffile import PHOTOMETRIC, TiffFile
+
+    with TiffFile(path) as file:
+        photometric, pages = file.pages.first.photometric, len(file.pages)
+        try:
+            array, axes = file.series[0].asarray(), file.series[0].axes
+        except (
+            ValueError
+        ):  # a compression for which tifffile needs a package of its own; Pillow knows the common ones
+            if pages > 1:
+                raise
+            return _decode_photo(path, key)
+    if photometric == PHOTOMETRIC.PALETTE and pages == 1:
+        return _decode_photo(path, key)
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    if photometric == PHOTOMETRIC.MINISWHITE and array.dtype.kind == "u":
+        array = np.iinfo(array.dtype).max - array
+    return _as_image(array, axes, path)
+
+
+def _decode_tiff_labels(path: Path, key: str | None) -> np.ndarray:
+    from tifffile import TiffFile
+
+    with TiffFile(path) as file:
+        pages = len(file.pages)
+        try:
+            array, axes = file.series[0].asarray(), file.series[0].axes
+        except ValueError:
+            if pages > 1:
+                raise
+            return _decode_photo_labels(path, key)
+    return _as_image(array.astype(np.uint8) if array.dtype == bool else array, axes, path)
+
+
+def _as_image(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
     if axes.startswith("S") and array.ndim == 3:  # planar colour
         array, axes = np.moveaxis(array, 0, -1), axes[1:] + "S"
     if array.ndim == 2 or (array.ndim == 3 and axes.endswith("S")):
@@ -111,6 +175,10 @@ def with_channels(array: np.ndarray) -> np.ndarray:
     """
     if array.ndim == 2:
         return array[..., None]
-    if array.shape[-1] == 4 and bool((array[..., 3] == np.iinfo(array.dtype).max).all()):
+    if (
+        array.shape[-1] == 4
+        and array.dtype.kind == "u"
+        and bool((array[..., 3] == np.iinfo(array.dtype).max).all())
+    ):
         return array[..., :3]
     return array
