@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from medgraft.errors import DataError
 
@@ -30,8 +30,11 @@ def parse_boxes(cell: str) -> list[Box]:
     if not cell.strip():
         return []
     try:
-        boxes = [Box(*(float(number) for number in item[:4]), str(item[4])) for item in json.loads(cell)]
-    except (ValueError, TypeError, IndexError, KeyError) as error:
+        boxes = [
+            Box(float(left), float(top), float(right), float(bottom), str(label))
+            for left, top, right, bottom, label in _lists(json.loads(cell))
+        ]
+    except (ValueError, TypeError) as error:
         raise DataError(
             "The column 'boxes'", 'JSON such as [[x0, y0, x1, y1, "class"], ...]', f"a cell is {cell[:60]!r}",
             "Correct the cell.",
@@ -42,3 +45,9 @@ def parse_boxes(cell: str) -> list[Box]:
                 "The column 'boxes'", "x0 < x1 and y0 < y1", f"a box is {list(box[:4])}", "Correct the cell."
             )
     return boxes
+
+
+def _lists(found: object) -> list[list[Any]]:
+    if not isinstance(found, list) or not all(isinstance(item, list) for item in found):
+        raise TypeError("boxes are a list of lists")
+    return found

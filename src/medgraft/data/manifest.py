@@ -7,17 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import pandas as pd
 
+from medgraft.data.boxes import parse_boxes
 from medgraft.data.cohort import TRUTH_COLUMNS, Cohort
+from medgraft.data.folders import table_of_folder, table_of_medmnist
 from medgraft.data.labels import LABEL_PREFIX, UNCERTAIN, Uncertain, natural_order, split_labels
-from medgraft.data.readers import known_extensions, read_mask
+from medgraft.data.readers import read_mask
+from medgraft.data.tables import read_table
 from medgraft.errors import DataError, MedgraftError
-from medgraft.types import JSON, KINDS, SPLITS, Kind
+from medgraft.types import JSON, KINDS, Kind
 
-KIND_OF_COLUMN: dict[str, Kind] = {"label": "classify", "labels": "multilabel", "mask": "segment", "boxes": "detect"}
+KIND_OF_COLUMN: dict[str, Kind] = {
+    "label": "classify",
+    "labels": "multilabel",
+    "mask": "segment",
+    "boxes": "detect",
+}
 SIDECAR_KEYS = ("kind", "classes", "uncertain", "name", "notes")
-MEDMNIST_SPLITS = {"train": "train", "val": "validation", "test": "test"}
+WHITE = 255
 
 
 class Opened(NamedTuple):
@@ -38,12 +47,13 @@ def read_manifest(
     """Open a data set.
 
     Args:
-        path: a table with the columns image, label | labels | label:NAME ... | mask | boxes, and where known patient, site,
-            split, split_unit and any attribute (paths relative to the table); or a folder with one folder per class; or a
-            MedMNIST npz. A file NAME.toml beside NAME.csv may hold kind, classes, uncertain, name and notes.
+        path: a table with the columns image, label | labels | label:NAME ... | mask | boxes, and where known patient,
+            site, split, split_unit and any attribute (paths relative to the table); or a folder with one folder per
+            class; or a MedMNIST npz. NAME.toml beside NAME.csv may hold kind, classes, uncertain, name and notes.
         kind: what the truth is; needed where the table has several kinds of it.
         classes: names in output order; None takes those that occur (masks: background and numbers).
-        uncertain: what -1 becomes in label columns: ignore, zeros, ones or smooth (0.7); None takes the sidecar's, else ignore.
+        uncertain: what -1 becomes in label columns: ignore, zeros, ones or smooth (0.7); None takes the sidecar's,
+            else ignore.
 
     Raises:
         DataError: the table cannot be opened or understood. Single bad rows and files are found by `check`.
@@ -52,18 +62,25 @@ def read_manifest(
     opened = open_manifest(path)
     kind = kind or opened.sidecar.get("kind") or _infer_kind(opened.table, path)
     if kind not in KINDS:
-        raise DataError(f"The manifest {path}", f"a kind among {', '.join(KINDS)}", f"it is {kind!r}", "Correct it.")
+        raise DataError(
+            f"The manifest {path}", f"a kind among {', '.join(KINDS)}", f"it is {kind!r}", "Correct it."
+        )
     uncertain = uncertain or opened.sidecar.get("uncertain") or "ignore"
     if uncertain not in get_args(Uncertain):
         raise DataError(
-            f"The manifest {path}", f"uncertain to be one of {', '.join(UNCERTAIN)}", f"it is {uncertain!r}", "Correct it."
+            f"The manifest {path}",
+            f"uncertain to be one of {', '.join(UNCERTAIN)}",
+            f"it is {uncertain!r}",
+            "Correct it.",
         )
     table = _only_this_kind(opened.table, kind)
-    names = classes or opened.sidecar.get("classes") or _infer_classes(table, kind, opened.root)
+    names = [str(name) for name in classes or opened.sidecar.get("classes") or ()]
+    names = names or _infer_classes(table, kind, opened.root)
+    _refuse_classes(table, kind, names, path)
     return Cohort(
         table,
         kind=kind,
-        classes=tuple(str(name) for name in names),
+        classes=tuple(names),
         root=opened.root,
         name=str(opened.sidecar.get("name", path.stem)),
         notes=opened.sidecar.get("notes", {}),
@@ -71,7 +88,7 @@ def read_manifest(
         recipe={
             "path": str(path),
             "kind": kind,
-            "classes": list(names),
+            "classes": names,
             "uncertain": uncertain,
             "operations": [],
         },
@@ -85,34 +102,15 @@ def open_manifest(path: Path) -> Opened:
         DataError: no such file, not a table, no column `image`.
     """
     if not path.exists():
-        raise DataError("The manifest", "an existing file or folder", f"{path} does not exist", "Correct the path.")
+        raise DataError(
+            "The manifest", "an existing file or folder", f"{path} does not exist", "Correct the path."
+        )
     if path.is_dir():
-        return Opened(_table_of_folder(path), path, _sidecar(path / "medgraft.toml"))
-    if path.suffix == ".npz":
-        table, kind = _table_of_medmnist(path)
+        return Opened(table_of_folder(path), path, _sidecar(path / "medgraft.toml"))
+    if path.suffix.lower() == ".npz":
+        table, kind = table_of_medmnist(path)
         return Opened(table, path.parent, {"kind": kind, **_sidecar(path.with_suffix(".toml"))})
-    try:
-        if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
-            table = table.map(lambda cell: "" if pd.isna(cell) else str(cell)) if len(table) else table
-        else:
-            separator = "\t" if path.suffix in (".tsv", ".tab") else ","
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (ValueError, OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"The manifest {path}", "a CSV, TSV or Parquet table", f"it cannot be read: {str(error).splitlines()[0]}",
-            "Save it as CSV with one header line.",
-        ) from error  # fmt: skip
-    table.columns = pd.Index([str(column).strip() for column in table.columns])
-    table.index = pd.RangeIndex(1, len(table) + 1)
-    if "image" not in table.columns:
-        raise DataError(
-            f"The manifest {path}", "a column 'image'", f"it has: {', '.join(table.columns)}",
-            "Rename the column that holds the image files to 'image'.",
-        )  # fmt: skip
-    if len(table) == 0:
-        raise DataError(f"The manifest {path}", "at least one row", "it has none", "Add rows.")
-    return Opened(table.astype(object), path.parent, _sidecar(path.with_suffix(".toml")))
+    return Opened(read_table(path), path.parent, _sidecar(path.with_suffix(".toml")))
 
 
 def _sidecar(path: Path) -> JSON:
@@ -127,6 +125,12 @@ def _sidecar(path: Path) -> JSON:
         raise DataError(
             f"The file {path}", f"the keys {', '.join(SIDECAR_KEYS)}", f"it also has {', '.join(unknown)}",
             "Move them under [notes].",
+        )  # fmt: skip
+    names = found.get("classes", [])
+    if not (isinstance(names, list) and isinstance(found.get("notes", {}), dict)):
+        raise DataError(
+            f"The file {path}", "classes as a list and notes as a table", "it has something else",
+            'Write classes = ["a", "b"] and a section [notes].',
         )  # fmt: skip
     return found
 
@@ -164,66 +168,64 @@ def _infer_classes(table: pd.DataFrame, kind: Kind, root: Path) -> list[str]:
     if kind == "classify" and "label" in table.columns:
         return natural_order(cell for cell in table["label"] if cell)
     if kind == "multilabel":
-        named = [str(c).removeprefix(LABEL_PREFIX) for c in table.columns if str(c).startswith(LABEL_PREFIX)]
-        return named or natural_order(label for cell in table["labels"] for label in split_labels(cell))
+        named = _label_columns(table)
+        cells = table["labels"] if "labels" in table.columns else ()
+        return named or natural_order(label for cell in cells for label in split_labels(cell))
     if kind == "segment" and "mask" in table.columns:
-        highest = 1
-        for cell in dict.fromkeys(table["mask"]):
-            try:
-                highest = max(highest, int(read_mask(str(root / cell)).array.max()))
-            except MedgraftError:
-                continue  # `check` tells
-        return ["background", *(f"class {index}" for index in range(1, highest + 1))]
+        return _classes_of_masks(table, root)
     if kind == "detect" and "boxes" in table.columns:
-        from medgraft.data.boxes import parse_boxes
-
-        return natural_order(box.label for cell in table["boxes"] for box in parse_boxes(cell))
+        return _classes_of_boxes(table)
     return []
 
 
-def _table_of_folder(path: Path) -> pd.DataFrame:
-    """One folder per class, or splits first: train/validation/test, then classes."""
-    rows = []
-    tops = sorted(entry for entry in path.iterdir() if entry.is_dir())
-    by_split = bool(tops) and all(entry.name in SPLITS for entry in tops)
-    for top in tops:
-        for folder in sorted(entry for entry in top.iterdir() if entry.is_dir()) if by_split else [top]:
-            for file in sorted(folder.rglob("*")):
-                if file.is_file() and file.name.lower().endswith(known_extensions()):
-                    row = {"image": str(file.relative_to(path)), "label": folder.name}
-                    rows.append({**row, "split": top.name} if by_split else row)
-    if not rows:
-        raise DataError(
-            f"The folder {path}", "one folder per class with images in it", "it has no images in folders",
-            f"Put images into {path}/CLASS/, or write a manifest.",
-        )  # fmt: skip
-    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1), dtype=object)
+def _label_columns(table: pd.DataFrame) -> list[str]:
+    names = [str(column) for column in table.columns]
+    return [name.removeprefix(LABEL_PREFIX) for name in names if name.startswith(LABEL_PREFIX)]
 
 
-def _table_of_medmnist(path: Path) -> tuple[pd.DataFrame, Kind]:
-    from medgraft.data.readers.arrays import load_array
-
-    rows: list[dict[str, str]] = []
-    kind: Kind = "classify"
-    for stored, split in MEDMNIST_SPLITS.items():
+def _classes_of_masks(table: pd.DataFrame, root: Path) -> list[str]:
+    """Reads every mask; name the classes in the sidecar where that takes too long."""
+    found = {0, 1}
+    for cell in dict.fromkeys(cell for cell in table["mask"] if cell):
         try:
-            images = load_array(path, f"{stored}_images")
-            labels = load_array(path, f"{stored}_labels")
-        except DataError as error:
-            raise DataError(
-                f"The file {path}", "the MedMNIST arrays train_images, train_labels, val_..., test_...", error.got,
-                "Write a manifest that names arrays as file.npz#key:index.",
-            ) from error  # fmt: skip
-        labels = labels.reshape(len(labels), -1)
-        if labels.shape[1] > 1:
-            kind = "multilabel"
-        for index in range(len(images)):
-            row = {"image": f"{path.name}#{stored}_images:{index}", "split": split}
-            if labels.shape[1] == 1:
-                row["label"] = str(labels[index, 0])
-            else:
-                row |= {f"{LABEL_PREFIX}{column}": str(value) for column, value in enumerate(labels[index])}
-            rows.append(row)
-    return pd.DataFrame(rows, index=pd.RangeIndex(1, len(rows) + 1), dtype=object), kind
+            found.update(np.unique(read_mask(str(root / cell)).array).tolist())
+        except MedgraftError:
+            continue  # `check` tells
+    if max(found) == WHITE and WHITE - 1 not in found:
+        raise DataError(
+            "The masks", "labels 0, 1, 2 and so on",
+            f"the highest in those of {root or Path()} is {WHITE}, which is white in a black-and-white mask",
+            "Save it as 1, or, where it marks pixels to ignore, name the classes (classes, --classes) without it.",
+        )  # fmt: skip
+    return ["background", *(f"class {index}" for index in range(1, max(found) + 1))]
 
 
+def _classes_of_boxes(table: pd.DataFrame) -> list[str]:
+    names: set[str] = set()
+    for cell in table["boxes"]:
+        try:
+            names.update(box.label for box in parse_boxes(cell))
+        except MedgraftError:
+            continue  # `check` tells, with the row
+    return natural_order(names)
+
+
+def _refuse_classes(table: pd.DataFrame, kind: Kind, names: Sequence[str], path: Path) -> None:
+    if len(set(names)) < len(names):
+        raise DataError(
+            f"The manifest {path}", "every class once", f"it got {', '.join(names)}", "Remove the repeats."
+        )
+    columns = _label_columns(table)
+    if kind == "multilabel" and columns and "labels" in table.columns:
+        raise DataError(
+            f"The manifest {path}",
+            "either 'labels' or 'label:NAME' columns",
+            "it has both",
+            "Remove one of the two.",
+        )
+    absent = [name for name in names if name not in columns]
+    if kind == "multilabel" and columns and absent:
+        raise DataError(
+            f"The manifest {path}", "a column 'label:NAME' for every class", f"it has none for {', '.join(absent)}",
+            f"Choose among {', '.join(columns)}.",
+        )  # fmt: skip
