@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from medgraft.evaluation.outcome import MEASURES, Outcome, anonymous, from_table, recall, to_table
+from medgraft.evaluation.outcome import (
+    MEASURES,
+    Outcome,
+    anonymous,
+    from_table,
+    metric_of,
+    recall_of,
+    to_table,
+)
 
 
 def multilabel() -> Outcome:
@@ -27,22 +35,22 @@ def test_the_table_of_several_labels_has_the_columns_that_reports_read():
 
 def test_a_row_taken_twice_counts_twice():
     outcome = Outcome(np.array([0, 1]), np.array([0, 0]), np.array([[0.9, 0.1], [0.8, 0.2]]))
-    assert MEASURES["accuracy"](outcome.take(np.array([0, 0, 1]))) == pytest.approx(2 / 3)
+    assert metric_of(outcome, MEASURES["accuracy"])(np.array([0, 0, 1])) == pytest.approx(2 / 3)
 
 
 def test_balanced_accuracy_of_labels_is_the_mean_over_labels_that_have_both_answers():
     outcome = multilabel()
     first = metrics.balanced_accuracy_score([1, 0, 1], [1, 1, 0])
     second = metrics.balanced_accuracy_score([1, 0], [1, 0])
-    assert MEASURES["balanced_accuracy"](outcome) == pytest.approx((first + second) / 2)
-    alone = outcome.take(np.array([0]))
-    assert np.isnan(MEASURES["balanced_accuracy"](alone))
+    balanced = metric_of(outcome, MEASURES["balanced_accuracy"])
+    assert balanced(np.arange(3)) == pytest.approx((first + second) / 2)
+    assert np.isnan(balanced(np.array([0])))
 
 
 def test_recall_without_cases_is_undefined():
     outcome = Outcome(np.array([0, 0]), np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))
-    assert recall(outcome, 0) == 0.5
-    assert np.isnan(recall(outcome, 1))
+    assert metric_of(outcome, recall_of(0))(np.arange(2)) == 0.5
+    assert np.isnan(metric_of(outcome, recall_of(1))(np.arange(2)))
 
 
 def test_units_are_numbered_by_first_appearance():

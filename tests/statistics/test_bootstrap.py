@@ -10,7 +10,8 @@ from scipy import stats
 
 from medgraft.errors import SettingsError, ShapeError
 from medgraft.metrics.classification import auroc
-from medgraft.statistics.bootstrap import Metric, bootstrap_interval, paired_difference
+from medgraft.statistics import bootstrap
+from medgraft.statistics.bootstrap import Metric, WeightedMetric, bootstrap_interval, paired_difference
 
 
 def mean_of(values: np.ndarray) -> Metric:
@@ -141,3 +142,19 @@ def test_settings_out_of_range_are_refused(level: float, repeats: int) -> None:
 def test_units_must_be_one_per_row() -> None:
     with pytest.raises(ShapeError):
         bootstrap_interval(lambda rows: 0.0, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("at_once", [10, 4_000_000])
+def test_a_weighted_metric_gives_what_rows_give(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(bootstrap, "WEIGHTS_AT_ONCE", at_once)
+    generator = np.random.default_rng(3)
+    a, b, patients = generator.normal(size=50), generator.normal(size=50), generator.integers(9, size=50)
+
+    def weighted(values: np.ndarray) -> WeightedMetric:
+        return WeightedMetric(lambda weights: weights @ values / weights.sum(1), len(values))
+
+    ours, theirs = bootstrap_interval(weighted(a), patients), bootstrap_interval(mean_of(a), patients)
+    assert ours[:3] == pytest.approx(theirs[:3]) and ours[3:] == theirs[3:]
+    difference = paired_difference(weighted(a), weighted(b), patients)
+    assert difference[:3] == pytest.approx(paired_difference(mean_of(a), mean_of(b), patients)[:3])
+    assert paired_difference(weighted(a), mean_of(b), patients)[:3] == pytest.approx(difference[:3])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy as np
 from medgraft.engine.predict import predict_labels
 from medgraft.evaluation.examples import choose_examples, thumbnail
 from medgraft.evaluation.measured import Example, Measured
-from medgraft.evaluation.outcome import MEASURES, Measure, Outcome, anonymous, recall, to_table
+from medgraft.evaluation.outcome import MEASURES, Outcome, anonymous, metric_of, recall_of, to_table
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
@@ -27,10 +26,10 @@ def measure_labels(
     predicted = predict_labels(model, cohort, device=device, shown=progress)
     outcome = Outcome(_truth(cohort, model.spec.classes), predicted.labels, predicted.probabilities)
     scores: list[tuple[str, str, Metric]] = [
-        (name, "", _on_rows(outcome, measure)) for name, measure in MEASURES.items()
+        (name, "", metric_of(outcome, measure)) for name, measure in MEASURES.items()
     ]
     scores += [
-        ("recall", name, _on_rows(outcome, partial(recall, class_index=index)))
+        ("recall", name, metric_of(outcome, recall_of(index)))
         for index, name in enumerate(model.spec.classes)
     ]
     rows, units = cohort.table.index.to_numpy(), anonymous(cohort.units)
@@ -42,10 +41,6 @@ def measure_labels(
         table,
         _examples_of_labels(cohort, outcome, model.spec.classes, examples),
     )
-
-
-def _on_rows(outcome: Outcome, measure: Measure) -> Metric:
-    return lambda rows: measure(outcome.take(rows))
 
 
 def _truth(cohort: Cohort, classes: Sequence[str]) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from medgraft.errors import DataError, SettingsError
-from medgraft.evaluation.outcome import MEASURES, OVERLAPS, Outcome, from_table
+from medgraft.evaluation.outcome import MEASURES, OVERLAPS, from_table, metric_of
 from medgraft.evidence import Evidence
-from medgraft.statistics.bootstrap import Metric, paired_difference
+from medgraft.statistics.bootstrap import Metric, WeightedMetric, paired_difference
 
 
 def compare(
@@ -129,10 +129,13 @@ def _score(table: pd.DataFrame, metric: str) -> Metric:
         # per unit, the mean over the classes of the foreground
         values = _by_position(table, metric)[metric].to_numpy()
         return lambda rows: float(values[rows].mean())
-    outcome: Outcome = from_table(table)
-    measure = MEASURES[metric]
-    return lambda rows: measure(outcome.take(rows))
+    return metric_of(from_table(table), MEASURES[metric])
 
 
 def _mean_over_seeds(scores: Sequence[Metric]) -> Metric:
+    weighted = [score for score in scores if isinstance(score, WeightedMetric)]
+    if len(weighted) == len(scores):
+        return WeightedMetric(
+            lambda weights: np.mean([score.function(weights) for score in weighted], axis=0), weighted[0].rows
+        )
     return lambda rows: float(np.mean([score(rows) for score in scores]))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from medgraft.metrics import calibration, classification
+from medgraft.metrics import weighted
+from medgraft.statistics.bootstrap import WeightedMetric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,27 +26,28 @@ class Outcome(NamedTuple):
     predicted: np.ndarray
     probabilities: np.ndarray
 
-    def take(self, rows: np.ndarray) -> Outcome:
-        """Some rows, by position; repeats allowed."""
-        return Outcome(self.truth[rows], self.predicted[rows], self.probabilities[rows])
-
     @property
     def multilabel(self) -> bool:
         """True where a row may have several labels."""
         return self.truth.ndim == 2
 
 
-Measure = Callable[[Outcome], float]
+Measure = Callable[[Outcome, np.ndarray], np.ndarray]
+"""An outcome of N rows and weights (R, N), how often each of R resamples holds each row, to (R,) scores."""
 
 MEASURES: dict[str, Measure] = {
-    "auroc": lambda outcome: classification.auroc(outcome.truth, outcome.probabilities),
-    "average_precision": lambda outcome: classification.average_precision(
-        outcome.truth, outcome.probabilities
+    "auroc": lambda outcome, weights: weighted.auroc(outcome.truth, outcome.probabilities, weights),
+    "average_precision": lambda outcome, weights: weighted.average_precision(
+        outcome.truth, outcome.probabilities, weights
     ),
-    "accuracy": lambda outcome: classification.accuracy(outcome.truth, outcome.predicted),
-    "balanced_accuracy": lambda outcome: _balanced_accuracy(outcome),
-    "ece": lambda outcome: calibration.expected_calibration_error(outcome.truth, outcome.probabilities),
-    "brier": lambda outcome: calibration.brier(outcome.truth, outcome.probabilities),
+    "accuracy": lambda outcome, weights: weighted.accuracy(outcome.truth, outcome.predicted, weights),
+    "balanced_accuracy": lambda outcome, weights: weighted.balanced_accuracy(
+        outcome.truth, outcome.predicted, outcome.probabilities.shape[1], weights
+    ),
+    "ece": lambda outcome, weights: weighted.expected_calibration_error(
+        outcome.truth, outcome.probabilities, weights
+    ),
+    "brier": lambda outcome, weights: weighted.brier(outcome.truth, outcome.probabilities, weights),
 }
 """Scores over all classes, by the name they have in evidence."""
 
@@ -53,33 +55,19 @@ OVERLAPS = ("dice", "iou")
 """Scores of a segmentation, by the name they have in evidence."""
 
 
-def recall(outcome: Outcome, class_index: int) -> float:
-    """Share of the cases of one class (or label) that were found; NaN without cases.
+def metric_of(outcome: Outcome, measure: Measure) -> WeightedMetric:
+    """A measure of an outcome as the bootstrap wants it.
 
     >>> outcome = Outcome(np.array([0, 1, 1]), np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]])
-    >>> recall(outcome, 1)
-    0.5
+    >>> metric_of(outcome, MEASURES["balanced_accuracy"])(np.arange(3))
+    0.75
     """
-    if outcome.multilabel:
-        known = ~np.isnan(outcome.truth[:, class_index])
-        truth, predicted = outcome.truth[known, class_index], outcome.predicted[known, class_index]
-    else:
-        truth, predicted = outcome.truth == class_index, outcome.predicted == class_index
-    return float(classification.recall_per_class(truth, predicted, classes=2)[1])
+    return WeightedMetric(lambda weights: measure(outcome, weights), len(outcome.truth))
 
 
-def _balanced_accuracy(outcome: Outcome) -> float:
-    """Several labels: the mean over labels of the mean of sensitivity and specificity."""
-    if not outcome.multilabel:
-        return classification.balanced_accuracy(
-            outcome.truth, outcome.predicted, classes=outcome.probabilities.shape[1]
-        )
-    per_label = []
-    for truth, predicted in zip(outcome.truth.T, outcome.predicted.T):
-        known = ~np.isnan(truth)
-        if len(set(truth[known].tolist())) == 2:
-            per_label.append(classification.balanced_accuracy(truth[known], predicted[known], classes=2))
-    return float(np.mean(per_label)) if per_label else float("nan")
+def recall_of(index: int) -> Measure:
+    """Recall of one class or label as a measure."""
+    return lambda outcome, weights: weighted.recall(outcome.truth, outcome.predicted, index, weights)
 
 
 def to_table(outcome: Outcome, rows: np.ndarray, units: np.ndarray) -> pd.DataFrame:

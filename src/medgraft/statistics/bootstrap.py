@@ -14,6 +14,32 @@ Metric = Callable[[NDArray[np.int64]], float]
 """Row indices (repeats allowed) to a number; NaN where undefined."""
 
 
+WEIGHTS_AT_ONCE = 4_000_000
+"""Numbers that a `WeightedMetric` is given in one call, so that memory stays bounded."""
+
+
+class WeightedMetric:
+    """A metric that is told how often each row counts, many resamples at once: much faster than one by one.
+
+    Args:
+        function: weights (R, N), how often each of R resamples holds each of N rows, to (R,) numbers; NaN where
+            undefined.
+        rows: N.
+
+    >>> values = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> mean = WeightedMetric(lambda weights: weights @ values / weights.sum(1), rows=4)
+    >>> mean(np.array([0, 0, 3]))
+    2.0
+    """
+
+    def __init__(self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]], rows: int) -> None:
+        self.function, self.rows = function, rows
+
+    def __call__(self, rows: NDArray[np.int64]) -> float:
+        """The metric on rows by index, as any other metric."""
+        return float(self.function(np.bincount(rows, minlength=self.rows)[None].astype(np.float64))[0])
+
+
 class Interval(NamedTuple):
     """A number with the range it may have had with other patients."""
 
@@ -37,7 +63,8 @@ def bootstrap_interval(
     """Tell a metric on all rows, and its percentile interval over resampled units.
 
     Args:
-        metric: takes row indices, (n,) int64 where rows of a unit drawn twice come twice; returns a number.
+        metric: takes row indices, (n,) int64 where rows of a unit drawn twice come twice; returns a number. A
+            `WeightedMetric` gets all resamples at once.
         units: (N,) one identifier per row: patient, slide block, or the row itself.
         repeats: resamples.
         level: coverage aimed at, in (0, 1).
@@ -78,9 +105,7 @@ def bootstrap_interval(
         )
     if np.isnan(value):
         return none._replace(reason="the metric is undefined on these rows")
-    scores = np.array(
-        [metric(rows) for rows in _resamples(membership, number, repeats, seed)], dtype=np.float64
-    )
+    scores = _scores(metric, membership, number, repeats, seed)
     defined = scores[~np.isnan(scores)]
     dropped = repeats - len(defined)
     if not len(defined):
@@ -113,19 +138,44 @@ def paired_difference(
     >>> [round(number, 6) for number in difference[:3]]
     [0.1, 0.1, 0.1]
     """
+    if isinstance(metric_a, WeightedMetric) and isinstance(metric_b, WeightedMetric):
+        a, b = metric_a.function, metric_b.function
+        both = WeightedMetric(lambda weights: a(weights) - b(weights), metric_a.rows)
+        return bootstrap_interval(both, units, repeats, level, seed)
     return bootstrap_interval(lambda rows: metric_a(rows) - metric_b(rows), units, repeats, level, seed)
+
+
+def _scores(
+    metric: Metric, membership: NDArray[np.int64], number: int, repeats: int, seed: int
+) -> NDArray[np.float64]:
+    """The metric on every resample."""
+    if not isinstance(metric, WeightedMetric):
+        found = [metric(rows) for rows in _resamples(membership, number, repeats, seed)]
+        return np.array(found, dtype=np.float64)
+    step = max(1, WEIGHTS_AT_ONCE // len(membership))
+    draws = list(_draws(number, repeats, seed))
+    parts = []
+    for start in range(0, repeats, step):
+        counts = np.stack([np.bincount(drawn, minlength=number) for drawn in draws[start : start + step]])
+        parts.append(metric.function(counts[:, membership].astype(np.float64)))
+    return np.concatenate(parts)
+
+
+def _draws(number: int, repeats: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """`number` units drawn with replacement, `repeats` times."""
+    generator = np.random.default_rng(seed)
+    for _ in range(repeats):
+        yield generator.integers(number, size=number)
 
 
 def _resamples(
     membership: NDArray[np.int64], number: int, repeats: int, seed: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Row indices of `number` units drawn with replacement, `repeats` times."""
-    generator = np.random.default_rng(seed)
+    """Row indices of the drawn units."""
     rows = np.argsort(membership, kind="stable")
     sizes = np.bincount(membership, minlength=number)
     starts = np.cumsum(sizes) - sizes
-    for _ in range(repeats):
-        drawn = generator.integers(number, size=number)
+    for drawn in _draws(number, repeats, seed):
         taken = sizes[drawn]
         # Each drawn unit's rows lie side by side in `rows`: count on from its start.
         ends = np.cumsum(taken)
