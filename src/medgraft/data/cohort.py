@@ -6,33 +6,24 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 
+from medgraft.data.in_memory import table_of_arrays
 from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
+from medgraft.data.pixels import hash_image, hash_pixels
 from medgraft.data.readers import hash_of_file, read_image, read_mask, split_part
-from medgraft.errors import DataError, MedgraftError
+from medgraft.errors import DataError
 from medgraft.types import JSON, SPLITS, Batch, Field, Kind, Picture
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from medgraft.data.loading import Prepare
 
+Read = TypeVar("Read")
 TRUTH_COLUMNS = ("label", "labels", "mask", "boxes")
 NAMED_COLUMNS = ("image", *TRUTH_COLUMNS, "imperfect_boxes", "patient", "site", "split", "split_unit")
-
-
-class Prepare(Protocol):
-    """Turns stored arrays into network input, as `medgraft.images.preparation.Preparer` does."""
-
-    def image(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
-        """(H, W, C) to (C, h, w) float32."""
-        ...
-
-    def mask(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
-        """(H, W) to (h, w) int64."""
-        ...
 
 
 class Cohort:
@@ -92,29 +83,24 @@ class Cohort:
             kind, classes: as in the class.
             patients, sites, split, units, attributes: one entry per image.
 
+        Raises:
+            DataError: arguments that do not fit one another.
+
         >>> cohort = Cohort.from_arrays(np.zeros((2, 4, 4, 1)), np.array([0, 1]), kind="classify", classes=("a", "b"))
         >>> cohort.labels.tolist(), sorted(cohort.fields)
         ([0, 1], ['images', 'truth'])
         """
-        table = pd.DataFrame({"image": [f"#{index}" for index in range(len(images))]})
-        masks = None
-        if truth is not None and kind == "classify":
-            table["label"] = [classes[int(label)] for label in truth]
-        elif truth is not None and kind == "multilabel":
-            for index, label in enumerate(classes):
-                values = np.asarray(truth, float)[:, index]
-                table[LABEL_PREFIX + label] = ["" if np.isnan(value) else str(int(value)) for value in values]
-        elif truth is not None:
-            masks = np.asarray(truth)
-            table["mask"] = table["image"]
-        for column, values in (("patient", patients), ("site", sites), ("split", split), ("split_unit", units)):
-            if values is not None:
-                table[column] = [str(value) for value in values]
-        if attributes is not None:
-            table = pd.concat([table, attributes.reset_index(drop=True)], axis=1)
-        table.index = pd.RangeIndex(1, len(table) + 1)
+        columns = {"patient": patients, "site": sites, "split": split, "split_unit": units}
+        table = table_of_arrays(images, truth, kind, classes, columns, attributes)
+        masks = np.asarray(truth) if "mask" in table.columns else None
         return cls(
-            table, kind=kind, classes=classes, root=Path(), name=name, notes=notes, arrays=(np.asarray(images), masks)
+            table,
+            kind=kind,
+            classes=classes,
+            root=Path(),
+            name=name,
+            notes=notes,
+            arrays=(np.asarray(images), masks),
         )
 
     @classmethod
@@ -122,33 +108,11 @@ class Cohort:
         """Make a view again from its recipe.
 
         Raises:
-            DataError: the recipe is None, because the cohort lived in memory.
+            DataError: the recipe is None, because the cohort lived in memory; an unknown operation.
         """
-        if recipe is None:
-            raise DataError(
-                "Repeating a run", "a cohort that was read from files", "this one lived in memory",
-                "Pass the cohort in Python.",
-            )  # fmt: skip
-        if "samples" in recipe:
-            from medgraft.data.samples import load_samples
+        from medgraft.data.recipe import follow_recipe
 
-            cohort = load_samples(recipe["samples"])
-        else:
-            from medgraft.data.manifest import read_manifest
-
-            cohort = read_manifest(
-                recipe["path"], kind=recipe["kind"], classes=recipe["classes"], uncertain=recipe["uncertain"]
-            )
-        for name, arguments in recipe["operations"]:
-            if name == "split_by_patient":
-                from medgraft.data.splits import split_by_patient
-
-                cohort = split_by_patient(cohort, **arguments)
-            elif isinstance(arguments, list):
-                cohort = getattr(cohort, name)(*arguments)
-            else:
-                cohort = getattr(cohort, name)(**arguments)
-        return cohort
+        return follow_recipe(recipe)
 
     # What it holds
 
@@ -156,7 +120,9 @@ class Cohort:
         return len(self._table)
 
     def __repr__(self) -> str:
-        return f"Cohort({self.name!r}, {self.kind}, {len(self)} rows, offers {', '.join(sorted(self.fields))})"
+        return (
+            f"Cohort({self.name!r}, {self.kind}, {len(self)} rows, offers {', '.join(sorted(self.fields))})"
+        )
 
     @property
     def table(self) -> pd.DataFrame:
@@ -170,11 +136,12 @@ class Cohort:
         found: set[Field] = {"images"}
         if any(column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX) for column in columns):
             found.add("truth")
-        found.update(
-            field
-            for column, field in (("imperfect_boxes", "imperfect_boxes"), ("patient", "patients"), ("site", "sites"))
-            if column in columns
-        )
+        named: dict[str, Field] = {
+            "imperfect_boxes": "imperfect_boxes",
+            "patient": "patients",
+            "site": "sites",
+        }
+        found.update(field for column, field in named.items() if column in columns)
         if any(column not in NAMED_COLUMNS and not column.startswith(LABEL_PREFIX) for column in columns):
             found.add("attributes")
         return frozenset(found)
@@ -226,7 +193,7 @@ class Cohort:
     def picture(self, position: int) -> Picture:
         """The image of a row, as stored."""
         if self._arrays is not None:
-            return Picture(self._arrays[0][self._index_in_memory("image", position)])
+            return Picture(_read_only(self._arrays[0][self._index_in_memory("image", position)]))
         return self._read(read_image, "image", position)
 
     def mask(self, position: int) -> Picture:
@@ -241,39 +208,18 @@ class Cohort:
                 f"{self.name} offers {', '.join(sorted(self.fields))}", "Add it to the manifest.",
             )  # fmt: skip
         if self._arrays is not None and self._arrays[1] is not None:
-            return Picture(self._arrays[1][self._index_in_memory("mask", position)][..., None])
+            return Picture(_read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
         return self._read(read_mask, "mask", position)
 
     def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
         """Read and prepare rows.
 
         Raises:
-            DataError: unreadable, a volume, or prepared sizes that differ within the batch.
+            DataError: unreadable, a volume, a mask of another size, or prepared sizes that differ within the batch.
         """
-        import torch
+        from medgraft.data.loading import load_rows
 
-        images, masks = [], []
-        with_masks = self.kind == "segment" and "mask" in self._table.columns
-        for position in positions:
-            picture = self._flat(self.picture(int(position)), int(position))
-            try:
-                images.append(prepare.image(picture.array, picture.spacing))
-                if with_masks:
-                    masks.append(prepare.mask(self.mask(int(position)).array[..., 0], picture.spacing))
-            except MedgraftError as error:
-                error.got += f" ({self._where('image', int(position))})"
-                raise
-        if len({image.shape for image in images}) > 1:
-            raise DataError(
-                "A batch", "images of one size", f"{self.name} has {sorted({tuple(i.shape[1:]) for i in images})}",
-                "Set a size to resize to, for instance --set size=[224,224].",
-            )  # fmt: skip
-        truth: Tensor | None = None
-        if masks:
-            truth = torch.stack(masks)
-        elif self.kind in ("classify", "multilabel") and "truth" in self.fields:
-            truth = torch.from_numpy(self.take(positions).labels)
-        return Batch(torch.stack(images), truth, np.asarray(positions))
+        return load_rows(self, positions, prepare)
 
     def batches(self, prepare: Prepare, size: int, order: Sequence[int] | None = None) -> Iterator[Batch]:
         """All rows, `size` at a time, in the order given."""
@@ -313,7 +259,9 @@ class Cohort:
         """
         for name in names:
             if name not in SPLITS:
-                raise DataError("A split", f"one of {', '.join(SPLITS)}", f"it got {name!r}", "Correct the name.")
+                raise DataError(
+                    "A split", f"one of {', '.join(SPLITS)}", f"it got {name!r}", "Correct the name."
+                )
         if not self.has_splits:
             raise DataError(
                 f"{self.name}.split", "the column 'split'", "the manifest has none",
@@ -328,7 +276,11 @@ class Cohort:
         def keeps(column: str) -> bool:
             if column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX):
                 return "truth" in kept
-            named: dict[str, Field] = {"patient": "patients", "site": "sites", "imperfect_boxes": "imperfect_boxes"}
+            named: dict[str, Field] = {
+                "patient": "patients",
+                "site": "sites",
+                "imperfect_boxes": "imperfect_boxes",
+            }
             named["split_unit"] = "patients"
             if column in named:
                 return named[column] in kept
@@ -368,7 +320,9 @@ class Cohort:
         chosen = choose_fraction(self, share, seed)
         return self._view(self._table.iloc[chosen], "fraction", {"share": share, "seed": seed})
 
-    def with_splits(self, split: Sequence[str], made_by: str = "with_splits", arguments: JSON | None = None) -> Cohort:
+    def with_splits(
+        self, split: Sequence[str], made_by: str = "with_splits", arguments: JSON | None = None
+    ) -> Cohort:
         """The same rows with a split for each; `made_by` and its arguments go into the recipe."""
         return self._view(self._table.assign(split=list(split)), made_by, arguments or {"split": list(split)})
 
@@ -393,13 +347,11 @@ class Cohort:
         return digest.hexdigest()
 
     def pixel_hashes(self) -> np.ndarray:
-        """(N,) text: SHA-256 of each image's shape, type and pixels."""
-        hashes = []
-        for position in range(len(self)):
-            array = np.ascontiguousarray(self.picture(position).array)
-            digest = hashlib.sha256(f"{array.shape}{array.dtype}".encode())
-            digest.update(array.tobytes())
-            hashes.append(digest.hexdigest())
+        """(N,) text: `hash_pixels` of each image; files are hashed once."""
+        if self._arrays is not None:
+            hashes = [hash_pixels(self.picture(position).array) for position in range(len(self))]
+        else:
+            hashes = [self._read(hash_image, "image", position) for position in range(len(self))]
         return np.asarray(hashes, dtype=object)
 
     # Inner workings
@@ -430,23 +382,22 @@ class Cohort:
     def _index_in_memory(self, column: str, position: int) -> int:
         return int(str(self._table[column].iloc[position]).removeprefix("#"))
 
-    def _read(self, read: Callable[[str], Picture], column: str, position: int) -> Picture:
+    def _read(self, read: Callable[[str], Read], column: str, position: int) -> Read:
         cell = str(self._table[column].iloc[position])
         try:
             return read(str(self.root / cell))
         except DataError as error:
-            error.got += f" ({self._where(column, position)})"
+            error.got += f" ({self.where(column, position)})"
             raise
 
-    def _where(self, column: str, position: int) -> str:
+    def where(self, column: str, position: int) -> str:
+        """Row and file of an image or mask, for messages."""
         cell = "in memory" if self._arrays is not None else self._table[column].iloc[position]
         return f"row {self._table.index[position]}, {column} {cell}"
 
-    def _flat(self, picture: Picture, position: int) -> Picture:
-        if picture.array.ndim != 3:
-            raise DataError(
-                "A row of a cohort", "one 2-D image",
-                f"{self._where('image', position)} is a volume of {picture.array.shape[0]} slices",
-                "Give each slice a row: file.nii.gz#slice:12.",
-            )  # fmt: skip
-        return picture
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: what comes out of a cohort must not change it."""
+    view = array.view()
+    view.setflags(write=False)
+    return view

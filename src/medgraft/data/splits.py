@@ -48,20 +48,22 @@ def split_by_patient(cohort: Cohort, shares: Mapping[str, float] | None = None, 
             "split_by_patient", f"at least {len(shares)} patients", f"{cohort.name} has {len(names)}",
             "Add patients, or name blocks in the column 'split_unit'.",
         )  # fmt: skip
-    assigned = _assign(units, _strata(cohort), names, shares, seed)
+    assigned = _assign(units, _class_counts(cohort), names, shares, seed)
     split = [assigned[unit] for unit in units]
     return cohort.with_splits(split, "split_by_patient", {"shares": shares, "seed": seed})
 
 
 def _assign(
-    units: np.ndarray, strata: np.ndarray, names: Sequence[str], shares: Mapping[str, float], seed: int
+    units: np.ndarray, indicators: np.ndarray, names: Sequence[str], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
     """Greedy: largest units first, each to the split that it brings closest to what every class should have there."""
-    kinds = np.unique(strata)
-    counts = {unit: np.array([(strata[units == unit] == kind).sum() for kind in kinds], float) for unit in names}
-    total = np.sum(list(counts.values()), axis=0)
+    place_of = {unit: place for place, unit in enumerate(names)}
+    sums = np.zeros((len(names), indicators.shape[1]))
+    np.add.at(sums, [place_of[unit] for unit in units.tolist()], indicators)
+    counts = dict(zip(names, sums))
+    total = sums.sum(axis=0)
     wanted = {split: share * total for split, share in shares.items()}
-    held = {split: np.zeros(len(kinds)) for split in shares}
+    held = {split: np.zeros(len(total)) for split in shares}
     order = sorted(names, key=lambda unit: (-counts[unit].sum(), _shuffle_key(unit, seed)))
     assigned: dict[str, str] = {}
     members = dict.fromkeys(shares, 0)
@@ -70,7 +72,9 @@ def _assign(
         empty = [split for split in shares if members[split] == 0]
         candidates = empty if len(order) - place <= len(empty) else list(shares)
         lack = {
-            split: float((((wanted[split] - held[split]) / np.maximum(wanted[split], 1)) * counts[unit]).sum())
+            split: float(
+                (((wanted[split] - held[split]) / np.maximum(wanted[split], 1)) * counts[unit]).sum()
+            )
             for split in candidates
         }
         best = max(candidates, key=lambda split: lack[split])
@@ -80,19 +84,39 @@ def _assign(
     return assigned
 
 
+def _class_counts(cohort: Cohort) -> np.ndarray:
+    """(N, K) what each image adds to each thing that is to be balanced: classes, single labels, or sites.
+
+    Single labels, not their combinations: of these there are nearly as many as images. The last column counts images.
+    """
+    if cohort.kind == "multilabel" and "truth" in cohort.fields:
+        columns = (cohort.labels == 1).astype(float)
+    else:
+        strata = _strata(cohort)
+        columns = (strata[:, None] == np.unique(strata)[None, :]).astype(float)
+    return np.column_stack([columns, np.ones(len(cohort))])
+
+
 def choose_few(cohort: Cohort, n: int, by: str, seed: int) -> list[int]:
     """Positions for `Cohort.few`."""
     if n < 1 or by not in ("image", "patient"):
-        raise SettingsError("few", "n of at least 1, by 'image' or 'patient'", f"it got {n}, {by!r}", "Correct it.")
+        raise SettingsError(
+            "few", "n of at least 1, by 'image' or 'patient'", f"it got {n}, {by!r}", "Correct it."
+        )
     training, rest = _training_and_rest(cohort)
     strata = _strata(cohort)
     if by == "patient":
         return _sorted(_few_patients(cohort, training, strata, n, seed), rest)
-    groups = _by_stratum(training, strata) if cohort.kind == "classify" else {"image": training}
+    groups = {"training images": training}
+    if _has_one_class(cohort):
+        by_class = _by_stratum(training, strata)
+        groups = {
+            f"training images of class '{name}'": by_class.get(str(index), [])
+            for index, name in enumerate(cohort.classes)
+        }
     chosen: list[int] = []
-    for stratum, positions in groups.items():
+    for what, positions in groups.items():
         if len(positions) < n:
-            what = f"training images of class '{cohort.classes[int(stratum)]}'" if stratum != "image" else "training images"
             raise DataError("few", f"{n} {what}", f"{cohort.name} has {len(positions)}", "Ask for fewer.")
         chosen += _shuffled(cohort, positions, seed)[:n]
     return _sorted(chosen, rest)
@@ -103,10 +127,21 @@ def choose_fraction(cohort: Cohort, share: float, seed: int) -> list[int]:
     if not 0 < share <= 1:
         raise SettingsError("fraction", "a share in (0, 1]", f"it got {share}", "Correct the share.")
     training, rest = _training_and_rest(cohort)
+    if not training:
+        return rest
+    # groups one after the other on one line, which is then thinned evenly: small groups get their share over seeds
+    # and are not all kept, and a larger share keeps what a smaller one has
+    fewest = 1 if _has_one_class(cohort) else 0
     chosen: list[int] = []
-    for positions in _by_stratum(training, _strata(cohort)).values():
-        chosen += _shuffled(cohort, positions, seed)[: max(1, round(share * len(positions)))]
-    return _sorted(chosen, rest)
+    for stratum, positions in _by_stratum(training, _strata(cohort)).items():
+        start = int(_shuffle_key(f"stratum {stratum}", seed)[:8], 16) / 16**8
+        count = len([place for place in range(len(positions)) if place + start < share * len(positions)])
+        chosen += _shuffled(cohort, positions, seed)[: max(fewest, count)]
+    return _sorted(chosen or _shuffled(cohort, training, seed)[:1], rest)
+
+
+def _has_one_class(cohort: Cohort) -> bool:
+    return cohort.kind == "classify" and "truth" in cohort.fields
 
 
 def _few_patients(cohort: Cohort, training: list[int], strata: np.ndarray, n: int, seed: int) -> list[int]:
@@ -116,7 +151,9 @@ def _few_patients(cohort: Cohort, training: list[int], strata: np.ndarray, n: in
     for position in training:
         rows.setdefault(str(patients[position]), []).append(position)
     if len(rows) < n:
-        raise DataError("few", f"{n} patients with training images", f"{cohort.name} has {len(rows)}", "Ask for fewer.")
+        raise DataError(
+            "few", f"{n} patients with training images", f"{cohort.name} has {len(rows)}", "Ask for fewer."
+        )
     queues: dict[str, list[str]] = {}
     for patient in sorted(rows, key=lambda patient: _shuffle_key(patient, seed)):
         kinds, counts = np.unique(strata[rows[patient]], return_counts=True)
