@@ -74,7 +74,7 @@ def make_panels(quick: bool) -> list[Panel]:
     from medgraft.images.augmentation import Augmentation
     from medgraft.methods import FineTune, SimpleBaseline
 
-    schedule = Schedule(epochs=4 if quick else 12, batch_size=32, lr=1e-3, warmup_epochs=1)
+    schedule = Schedule(epochs=3 if quick else 10, batch_size=32, lr=1e-3, warmup_epochs=1)
     head = Schedule(epochs=30 if quick else 100, batch_size=32, lr=1e-2, weight_decay=1e-4)
     shared = {
         "size": SIZE,
