@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from medgraft.data.boxes import parse_boxes
-from medgraft.data.cohort import TRUTH_COLUMNS, Cohort
-from medgraft.data.labels import LABEL_PREFIX
+from medgraft.data.cohort import Cohort
+from medgraft.data.labels import LABEL_PREFIX, split_labels
 from medgraft.data.manifest import read_manifest
+from medgraft.data.pixels import hash_pixels
 from medgraft.errors import DataError
 from medgraft.types import SPLITS, Kind
 
@@ -65,124 +65,201 @@ def check(
 def _check_table(cohort: Cohort) -> Iterator[Problem]:
     table = cohort.table
     columns = [str(column) for column in table.columns]
-    if not any(column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX) for column in columns):
-        yield _whole(cohort, "warning", "There is no column label, labels, label:NAME, mask or boxes: nothing can be learned from labels or scored.")
+    if "truth" not in cohort.fields:
+        what = "no column label, labels, label:NAME, mask or boxes"
+        yield _whole(cohort, f"There is {what}: nothing can be learned from labels or scored.")
     if "patient" not in columns:
-        yield _whole(cohort, "warning", "There is no column 'patient': every image counts as a patient of its own, and scores may be too good.")
+        yield _whole(
+            cohort,
+            "There is no column 'patient': every image counts as its own patient, scores may be too good.",
+        )
     if "split" not in columns:
-        yield _whole(cohort, "warning", "There is no column 'split': add it, or medgraft divides by patient.")
+        yield _whole(cohort, "There is no column 'split': add it, or medgraft divides by patient.")
     else:
         for row, cell in table["split"].items():
             if cell not in SPLITS:
-                yield _at(cohort, row, f"The split {cell!r} is not one of {', '.join(SPLITS)}: correct the cell.")
+                yield _at(
+                    cohort, row, f"The split {cell!r} is not one of {', '.join(SPLITS)}: correct the cell."
+                )
         yield from _check_sides(cohort)
     for row in table.index[table.duplicated()]:
         yield _at(cohort, row, "The row repeats an earlier one word for word: remove it.", "warning")
-    for column in ("image", "patient", "site", "mask"):
+    for column in ("image", "patient", "site", "mask", "split_unit"):
         if column in columns:
-            for row in table.index[table[column].astype(str).str.strip() == ""]:
+            for row in table.index[table[column] == ""]:
                 yield _at(cohort, row, f"The cell '{column}' is empty: fill it or remove the row.")
-    yield from _check_labels(cohort)
+    if "truth" in cohort.fields:
+        yield from _CHECKS_OF_TRUTH.get(cohort.kind, lambda cohort: iter(()))(cohort)
+
+
+def _check_label(cohort: Cohort) -> Iterator[Problem]:
+    known = ", ".join(cohort.classes)
+    cells = cohort.table["label"]
+    for row, cell in cells.items():
+        if cell not in cohort.classes:
+            yield _at(
+                cohort, row, f"The label {cell!r} is not one of {known}: correct the cell or the classes."
+            )
+    if len(cohort.classes) < 2:
+        yield _whole(cohort, f"Only one class ({known}) occurs: a classifier needs two.", "error")
+    yield from _check_patients(cohort, {name: (cells == name).to_numpy() for name in cohort.classes})
 
 
 def _check_labels(cohort: Cohort) -> Iterator[Problem]:
-    table = cohort.table
-    if cohort.kind == "classify" and "label" in table.columns:
-        for row, cell in table["label"].items():
-            if cell not in cohort.classes:
-                yield _at(cohort, row, f"The label {cell!r} is not one of {', '.join(cohort.classes)}: correct the cell or the classes.")
-        patients = pd.Series(cohort.patients, index=table.index)
-        for label in cohort.classes:
-            count = patients[table["label"] == label].nunique()
-            if count < FEWEST_PER_CLASS:
-                yield _whole(cohort, "warning", f"The class '{label}' has {count} patient{'s' * (count != 1)}: too few to train on some and test on others.")
-        if len(cohort.classes) < 2:
-            yield _whole(cohort, "error", f"Only one class ({', '.join(cohort.classes)}) occurs: a classifier needs two.")
-    if cohort.kind == "multilabel":
-        for column in [str(c) for c in table.columns if str(c).startswith(LABEL_PREFIX)]:
-            for row, cell in table[column].items():
-                if cell not in ("", "0", "1", "-1", "0.0", "1.0", "-1.0"):
-                    yield _at(cohort, row, f"The cell '{column}' is {cell!r} and not 1, 0, -1 or empty: correct it.")
-        if "labels" in table.columns:
-            known = set(cohort.classes)
-            for row, cell in table["labels"].items():
-                for label in str(cell).split("|"):
-                    if label.strip() and label.strip() not in known:
-                        yield _at(cohort, row, f"The label {label.strip()!r} is not one of {', '.join(cohort.classes)}: correct the cell.")
-    if "boxes" in table.columns:
-        for row, cell in table["boxes"].items():
-            try:
-                labels = {box.label for box in parse_boxes(str(cell))}
-            except DataError as error:
-                yield _at(cohort, row, str(error))
-                continue
-            for label in sorted(labels - set(cohort.classes)):
-                yield _at(cohort, row, f"The box class {label!r} is not one of {', '.join(cohort.classes)}: correct the cell.")
+    table, known = cohort.table, set(cohort.classes)
+    holders = {name: np.zeros(len(cohort), bool) for name in cohort.classes}
+    for column in [str(c) for c in table.columns if str(c).startswith(LABEL_PREFIX)]:
+        for position, (row, cell) in enumerate(table[column].items()):
+            if cell not in ("", "0", "1", "-1", "0.0", "1.0", "-1.0"):
+                yield _at(
+                    cohort, row, f"The cell '{column}' is {cell!r} and not 1, 0, -1 or empty: correct it."
+                )
+            elif cell in ("1", "1.0") and column.removeprefix(LABEL_PREFIX) in known:
+                holders[column.removeprefix(LABEL_PREFIX)][position] = True
+    cells = table["labels"] if "labels" in table.columns else pd.Series(dtype=object)
+    for position, (row, cell) in enumerate(cells.items()):
+        for label in split_labels(cell):
+            if label in known:
+                holders[label][position] = True
+            else:
+                names = ", ".join(cohort.classes)
+                yield _at(cohort, row, f"The label {label!r} is not one of {names}: correct the cell.")
+    yield from _check_patients(cohort, holders)
+
+
+def _check_boxes(cohort: Cohort) -> Iterator[Problem]:
+    holders = {name: np.zeros(len(cohort), bool) for name in cohort.classes}
+    for position, (row, cell) in enumerate(cohort.table["boxes"].items()):
+        try:
+            labels = {box.label for box in parse_boxes(cell)}
+        except DataError as error:
+            yield _at(cohort, row, str(error))
+            continue
+        for label in sorted(labels):
+            if label in holders:
+                holders[label][position] = True
+            else:
+                names = ", ".join(cohort.classes)
+                yield _at(cohort, row, f"The box class {label!r} is not one of {names}: correct the cell.")
+    yield from _check_patients(cohort, holders)
+
+
+_CHECKS_OF_TRUTH: dict[Kind, Callable[[Cohort], Iterator[Problem]]] = {
+    "classify": _check_label,
+    "multilabel": _check_labels,
+    "detect": _check_boxes,
+}
+"""Masks are checked with their files."""
+
+
+def _check_patients(cohort: Cohort, holders: Mapping[str, np.ndarray]) -> Iterator[Problem]:
+    """holders: class -> (N,) bool, the rows that show it."""
+    patients = cohort.patients
+    for name, rows in holders.items():
+        count = len(set(patients[rows]))
+        if count < FEWEST_PER_CLASS:
+            what = f"{count} patient{'s' * (count != 1)}"
+            yield _whole(
+                cohort, f"The class '{name}' has {what}: too few to train on some and test on others."
+            )
 
 
 def _check_sides(cohort: Cohort) -> Iterator[Problem]:
     """A patient (or split unit) in two splits; patients are told by row, not by name."""
-    if "patients" not in cohort.fields:
-        return
     by_unit = "split_unit" in cohort.table.columns
-    first: dict[str, tuple[int, str]] = {}
+    if not by_unit and "patients" not in cohort.fields:
+        return
+    what = "split unit" if by_unit else "patient"
+    first: dict[str, tuple[object, str]] = {}
     told: set[str] = set()
     for unit, (row, split) in zip(cohort.units, cohort.table["split"].items()):
-        earlier_row, earlier = first.setdefault(unit, (int(str(row)), split))
-        if split != earlier and unit not in told:
+        earlier_row, earlier = first.setdefault(unit, (row, split))
+        if unit and split != earlier and unit not in told:
             told.add(unit)
-            what = "split unit" if by_unit else "patient"
-            yield _at(cohort, row, f"The {what} of this row is in '{split}', but in '{earlier}' in row {earlier_row}: move all of its rows to one split.")
+            where = f"in '{split}', but in '{earlier}' in row {earlier_row}"
+            yield _at(cohort, row, f"The {what} of this row is {where}: move all of its rows to one split.")
 
 
 def _check_files(cohort: Cohort, advance: Callable[[], None]) -> Iterator[Problem]:
     seen: dict[str, list[int]] = defaultdict(list)
-    channels: Counter[int] = Counter()
-    first_with: dict[int, int] = {}
+    channels: dict[int, list[object]] = defaultdict(list)
+    holders = {name: np.zeros(len(cohort), bool) for name in cohort.classes}
     for position, row in enumerate(cohort.table.index):
         advance()
-        try:
-            array = cohort.picture(position).array
-        except DataError as error:
-            yield _at(cohort, row, str(error))
-            continue
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            bad = int((~np.isfinite(array)).sum())
-            yield _at(cohort, row, f"The image holds {bad} NaN or infinite values: repair or remove it.")
-        elif array.min() == array.max():
-            yield _at(cohort, row, "The image is constant: remove it.", "warning")
-        seen[hashlib.sha256(f"{array.shape}{array.dtype}".encode() + array.tobytes()).hexdigest()].append(position)
-        channels[array.shape[-1]] += 1
-        first_with.setdefault(array.shape[-1], row)
+        shape: tuple[int, ...] | None = None
+        if cohort.table["image"].iloc[position] != "":  # told with the table
+            try:
+                array = cohort.picture(position).array
+            except DataError as error:
+                yield _at(cohort, row, str(error))
+            else:
+                shape = array.shape
+                yield from _check_pixels(cohort, row, array)
+                seen[hash_pixels(array)].append(position)
+                channels[shape[-1]].append(row)
         if cohort.kind == "segment" and "truth" in cohort.fields:
-            yield from _check_mask(cohort, position, row, array.shape[:-1])
-        if cohort.kind == "detect" and "boxes" in cohort.table.columns:
-            yield from _check_boxes_inside(cohort, position, row, array.shape)
-    if len(channels) > 1:
-        common = channels.most_common(1)[0][0]
-        for count, row in first_with.items():
-            if count != common:
-                yield _at(cohort, row, f"The image has {count} channels, most have {common}: convert it, or let the model's preparation do so.", "warning")
+            yield from _check_mask(cohort, position, row, shape, holders)
+        if cohort.kind == "detect" and "truth" in cohort.fields and shape is not None:
+            yield from _check_boxes_inside(cohort, position, row, shape)
+    common = max((len(rows), count) for count, rows in channels.items())[1] if channels else 0
+    for count, rows in channels.items():
+        if count != common:
+            what = f"The image has {count} channels, most have {common}"
+            yield _at(
+                cohort, rows[0], f"{what}: convert it, or let the model's preparation do so.", "warning"
+            )
+    if cohort.kind == "segment" and "truth" in cohort.fields:
+        yield from _check_patients(cohort, holders)
     yield from _check_duplicates(cohort, seen)
 
 
-def _check_mask(cohort: Cohort, position: int, row: int, shape: tuple[int, ...]) -> Iterator[Problem]:
+def _check_pixels(cohort: Cohort, row: object, array: np.ndarray) -> Iterator[Problem]:
+    if array.ndim != 3:
+        yield _at(
+            cohort, row, f"The image is a volume of {len(array)} slices: give each slice a row of its own."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).sum())
+        yield _at(cohort, row, f"The image holds {bad} NaN or infinite values: repair or remove it.")
+    elif array.min() == array.max():
+        yield _at(cohort, row, "The image is constant: remove it.", "warning")
+
+
+def _check_mask(
+    cohort: Cohort,
+    position: int,
+    row: object,
+    shape: tuple[int, ...] | None,
+    holders: Mapping[str, np.ndarray],
+) -> Iterator[Problem]:
+    """shape: the image's, None where it cannot be read; holders: receives which classes the mask shows."""
+    if cohort.table["mask"].iloc[position] == "":
+        return  # told with the table
     try:
         mask = cohort.mask(position).array
     except DataError as error:
         yield _at(cohort, row, str(error), column="mask")
         return
-    if mask.shape[:-1] != shape:
-        yield _at(cohort, row, f"The mask is {mask.shape[:-1]} and its image {shape}: save them at the same size.", column="mask")
-    low, high = int(mask.min()), int(mask.max())
-    if low < 0 or high >= len(cohort.classes):
-        worst = low if low < 0 else high
-        yield _at(cohort, row, f"The mask holds the label {worst}, but the classes ({', '.join(cohort.classes)}) allow 0 to {len(cohort.classes) - 1}: relabel it or name more classes.", column="mask")
+    if shape is not None and mask.shape[:-1] != shape[:-1]:
+        what = f"The mask is {mask.shape[:-1]} and its image {shape[:-1]}"
+        yield _at(cohort, row, f"{what}: save them at the same size.", column="mask")
+    classes = cohort.classes
+    labels = np.unique(mask).tolist()
+    for label in labels:
+        if 0 <= label < len(classes):
+            holders[classes[label]][position] = True
+    wrong = [str(label) for label in labels if not 0 <= label < len(classes)]
+    if wrong:
+        what = f"The mask holds {', '.join(wrong[:5])}, but the classes ({', '.join(classes)})"
+        do = "relabel it (white of a black-and-white mask: 1) or name more classes"
+        yield _at(cohort, row, f"{what} allow 0 to {len(classes) - 1}: {do}.", column="mask")
 
 
-def _check_boxes_inside(cohort: Cohort, position: int, row: int, shape: tuple[int, ...]) -> Iterator[Problem]:
+def _check_boxes_inside(
+    cohort: Cohort, position: int, row: object, shape: tuple[int, ...]
+) -> Iterator[Problem]:
     try:
-        boxes = parse_boxes(str(cohort.table["boxes"].iloc[position]))
+        boxes = parse_boxes(cohort.table["boxes"].iloc[position])
     except DataError:
         return  # told with the table
     height, width = shape[-3], shape[-2]
@@ -190,23 +267,27 @@ def _check_boxes_inside(cohort: Cohort, position: int, row: int, shape: tuple[in
         yield _at(cohort, row, f"A box lies outside the image of {height} x {width} pixels: correct it.")
 
 
-def _check_duplicates(cohort: Cohort, seen: dict[str, list[int]]) -> Iterator[Problem]:
-    rows = cohort.table.index
-    truth = cohort.table["label"].tolist() if "label" in cohort.table.columns else None
-    splits = cohort.table["split"].tolist() if cohort.has_splits else None
-    for positions in seen.values():
-        first = positions[0]
-        for position in positions[1:]:
+def _check_duplicates(cohort: Cohort, seen: Mapping[str, Sequence[int]]) -> Iterator[Problem]:
+    table = cohort.table
+    rows, repeated = table.index, table.duplicated().to_numpy()
+    truth = table["label"].tolist() if "label" in table.columns else None
+    splits = table["split"].tolist() if cohort.has_splits else None
+    for first, *others in seen.values():
+        for position in others:
+            if repeated[position]:
+                continue  # told with the table
             where = f"The pixels are those of row {rows[first]}"
+            row = rows[position]
             if splits is not None and splits[position] != splits[first]:
-                yield _at(cohort, rows[position], f"{where}, which is in another split ('{splits[first]}'): keep one of the two.")
+                what = f"which is in another split ('{splits[first]}')"
+                yield _at(cohort, row, f"{where}, {what}: keep one of the two.")
             elif truth is not None and truth[position] != truth[first]:
-                yield _at(cohort, rows[position], f"{where}, which has another label ({truth[first]!r}): correct one of the two.")
+                yield _at(cohort, row, f"{where}, which has another label ({truth[first]!r}): correct one.")
             else:
-                yield _at(cohort, rows[position], f"{where}: remove one of the two.", "warning")
+                yield _at(cohort, row, f"{where}: remove one of the two.", "warning")
 
 
-def _whole(cohort: Cohort, severity: Literal["error", "warning"], message: str) -> Problem:
+def _whole(cohort: Cohort, message: str, severity: Literal["error", "warning"] = "warning") -> Problem:
     return Problem(severity, cohort.name, 0, message)
 
 
@@ -220,5 +301,3 @@ def _at(
     number = int(str(row))
     file = str(cohort.table.at[number, column]) if column in cohort.table.columns else cohort.name
     return Problem(severity, file, number, message)
-
-

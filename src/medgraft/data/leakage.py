@@ -58,8 +58,8 @@ def refuse_leaks(train: Cohort, other: Cohort, *, allow: bool = False) -> list[s
         if not allow:
             raise LeakError(
                 "A fair split", f"{what} on one side only",
-                f"{len(found)} {'is' if len(found) == 1 else 'are'} on both, the first in row {first.row} of {train.name} "
-                f"and row {first.other_row} of {other.name}",
+                f"{len(found)} {'is' if len(found) == 1 else 'are'} on both, the first in row {first.row} of "
+                f"{train.name} and row {first.other_row} of {other.name}",
                 "Mend the split, or pass --allow-leak (allow_leak=True) and live with scores that are too good.",
             )  # fmt: skip
         warnings.append(

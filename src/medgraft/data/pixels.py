@@ -22,9 +22,9 @@ def hash_pixels(array: np.ndarray) -> str:
     """
     if array.shape[-1] == 3 and all(np.array_equal(array[..., 0], array[..., channel]) for channel in (1, 2)):
         array = array[..., :1]
-    if array.dtype.kind == "f" and np.isfinite(array).all() and np.array_equal(array, np.rint(array)):
-        if np.abs(array).max(initial=0) < 2**53:
-            array = array.astype(np.int64)
+    are_exact = array.dtype.kind == "f" and np.isfinite(array).all() and np.abs(array).max(initial=0) < 2**53
+    if are_exact and np.array_equal(array, np.rint(array)):
+        array = array.astype(np.int64)
     if array.dtype.kind in "iub":
         array = array.astype(
             np.promote_types(np.min_scalar_type(array.min()), np.min_scalar_type(array.max()))
