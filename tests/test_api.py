@@ -90,13 +90,7 @@ def test_a_runs_folder_tells_how_it_came_about(on_disk, tmp_path):
     assert torch.__version__.startswith(recipe["versions"]["torch"])
     (told,) = mg.load_model(folder / "model").spec.provenance["adapted"]
     assert (told["method"], told["seed"], told["source"]["name"]) == ("fine_tune", 3, SOURCE)
-    assert {path.name for path in folder.iterdir()} == {
-        "model",
-        "run.json",
-        "log.csv",
-        "records",
-        "checkpoints",
-    }
+    assert {path.name for path in folder.iterdir()} == {"model", "run.json", "log.csv", "records"}
 
 
 def test_a_finished_run_is_returned_and_not_done_again(on_disk, tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from medgraft.api.recipe import (
 )
 from medgraft.engine.method import adapt_verbosely
 from medgraft.engine.randomness import seeded
-from medgraft.engine.run import Interrupted, Run, Shared
+from medgraft.engine.run import CHECKPOINTS, ONCE, Interrupted, Run, Shared
 from medgraft.errors import DataError, RunError, SettingsError
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
@@ -106,6 +106,7 @@ def adapt(
             "seconds": round(time.monotonic() - started, 2),
         }
         write_recipe(folder, description | _circumstances(command) | outcome)
+        run.clear_scratch()
     return result
 
 
@@ -227,7 +228,7 @@ def check_task(task: Task) -> None:
 
 def _leave_nothing(folder: Path) -> None:
     """Empty the folder of a run that failed before its first checkpoint, so that it can be tried again there."""
-    if any(folder.rglob("checkpoints/*.json")) or any(folder.rglob("once/*")):
+    if any(folder.rglob(f"{CHECKPOINTS}/*.json")) or any(folder.rglob(f"{ONCE}/*")):
         return
     shutil.rmtree(folder)
 

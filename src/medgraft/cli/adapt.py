@@ -68,7 +68,7 @@ def adapt(
         Path | None, typer.Argument(help="A table, a folder with one folder per class, or a MedMNIST npz.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the model, run.json, checkpoints and logs; required.")
+        Path | None, typer.Option(help="Folder for the model, run.json and logs; required.")
     ] = None,
     source: Annotated[
         str | None,

@@ -21,7 +21,7 @@ from medgraft.engine.distributed import shard
 from medgraft.engine.objective import Objective
 from medgraft.engine.predict import channels_last
 from medgraft.engine.progress import Advance, progress_bar
-from medgraft.engine.run import Run
+from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.errors import RunError, SettingsError
 from medgraft.models.optimizer_history import OptimizerHistory
@@ -108,7 +108,7 @@ class _Training:
 
     @property
     def folder(self) -> Path | None:
-        return None if self.run.folder is None else Path(self.run.folder) / "checkpoints"
+        return None if self.run.folder is None else Path(self.run.folder) / CHECKPOINTS
 
     def run_to_end(self) -> History:
         epoch = self.resume()

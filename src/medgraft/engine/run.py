@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from medgraft.engine.select import Selector
     from medgraft.models.optimizer_history import OptimizerHistory
 
+CHECKPOINTS, ONCE = "checkpoints", "once"
+SCRATCH = (CHECKPOINTS, ONCE)
+"""Folders inside a run's folder."""
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
@@ -137,7 +141,7 @@ class Run:
         """
         if self.folder is None:
             return compute()
-        path = Path(self.folder) / "once" / name
+        path = Path(self.folder) / ONCE / name
         found = checkpoint.read_saved(path)
         if found is None:
             if self.fabric.global_rank == 0:
@@ -166,6 +170,13 @@ class Run:
             self.shared.records.images[whole_name] = item
         if self.folder is not None and self.writes:
             write_record(Path(self.folder) / "records", name, item)
+
+    def clear_scratch(self) -> None:
+        """Delete what only an unfinished run needs: checkpoints and results of `once`, of this run and its children."""
+        if self.folder is not None:
+            for name in SCRATCH:
+                for folder in list(Path(self.folder).rglob(name)):
+                    shutil.rmtree(folder, ignore_errors=True)
 
     @property
     def fabric(self) -> Fabric:
