@@ -78,7 +78,9 @@ def make_cohort(kind: Kind, site: str = "A", patients: int = 12, size: int = 32,
 def make_model(kind: Kind, norm: Norm = "batch") -> Model:
     """A tiny untrained source model for made-up cohorts; `norm` is that of a segmenter."""
     if kind == "segment":
-        spec = ModelSpec(kind=kind, classes=("background", "disc"), channels=1, preparation=Preparation(channels=1))
+        spec = ModelSpec(
+            kind=kind, classes=("background", "disc"), channels=1, preparation=Preparation(channels=1)
+        )
         return UNet(spec, width=4, depth=2, norm=norm)
     classes = () if kind == "encode" else ("first", "second", "third")
     return open_source("random/test_resnet", kind=kind, classes=classes, channels=1)
@@ -145,15 +147,21 @@ def _snapshot(model: Model) -> tuple[dict[str, Tensor], dict[str, object]]:
 
 def _same(first: Model, second: Model, clause: str) -> None:
     one, other = first.state_dict(), second.state_dict()
-    assert one.keys() == other.keys(), f"{clause}: the two have different tensors: {one.keys() ^ other.keys()}"
+    assert one.keys() == other.keys(), (
+        f"{clause}: the two have different tensors: {one.keys() ^ other.keys()}"
+    )
     different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not different, f"{clause}: {len(different)} of {len(one)} tensors differ, the first is {different[0]}"
+    assert not different, (
+        f"{clause}: {len(different)} of {len(one)} tensors differ, the first is {different[0]}"
+    )
 
 
 def _model_untouched(method: Method, kind: Kind) -> None:
     model = _source(kind)
     weights, rest = _snapshot(model)
-    adapted = method.adapt(model, withhold(_task(kind), method.needs), Run(limit=LIMIT, device="cpu", progress=False))
+    adapted = method.adapt(
+        model, withhold(_task(kind), method.needs), Run(limit=LIMIT, device="cpu", progress=False)
+    )
     weights_after, rest_after = _snapshot(model)
     changed = [name for name in weights if not torch.equal(weights[name], weights_after[name])]
     assert not changed, f"the caller's model stays as it is: adapt changed {changed[0]}"
@@ -171,13 +179,19 @@ def _withheld_fields_absent(method: Method, kind: Kind) -> None:
         ("target", given.target, needs.target | needs.optional_target),
     ):
         seen = frozenset() if cohort is None else cohort.fields
-        assert seen <= allowed, f"withheld fields are absent: the {side} still offers {sorted(seen - allowed)}"
+        assert seen <= allowed, (
+            f"withheld fields are absent: the {side} still offers {sorted(seen - allowed)}"
+        )
         if cohort is not None and cohort.has_splits:
-            assert len(cohort.split("test")) == 0, f"withheld fields are absent: the {side} still has test rows"
+            assert len(cohort.split("test")) == 0, (
+                f"withheld fields are absent: the {side} still has test rows"
+            )
     if "truth" not in needs.target | needs.optional_target and task.target is not None:
         blind = Task(task.source, _without_truth(task.target))
         run = Run(limit=LIMIT, device="cpu", progress=False, select="last")
-        _same(_adapted(method, kind, run), _adapted(method, kind, run.child("x") and run, blind), "target truth")
+        _same(
+            _adapted(method, kind, run), _adapted(method, kind, run.child("x") and run, blind), "target truth"
+        )
 
 
 def _without_truth(cohort: Cohort) -> Cohort:
@@ -202,7 +216,7 @@ def _resumed_equals_uninterrupted(method: Method, kind: Kind) -> None:
             _same(whole, resumed, f"interrupted after step {stop_after} and resumed equals uninterrupted")
 
 
-class _StopsAfter(Shared):
+class StopsAfter(Shared):
     """Asks the training to stop when it looks for the n-th time."""
 
     def __init__(self, looks: int) -> None:
@@ -220,7 +234,7 @@ class _StopsAfter(Shared):
 
 
 def _stopping_run(folder: Path, stop_after: int) -> Run:
-    shared = _StopsAfter(stop_after)
+    shared = StopsAfter(stop_after)
     return Run(folder, limit=LIMIT, device="cpu", progress=False, checkpoint_seconds=0, shared=shared)
 
 
@@ -267,7 +281,9 @@ def _missing_need_is_explained(method: Method, kind: Kind) -> None:
             try:
                 _adapted(method, kind, task=poorer)
             except NeedError as error:
-                assert f"{side}.{name}" in str(error), f"a missing need is explained: '{error}' lacks {side}.{name}"
+                assert f"{side}.{name}" in str(error), (
+                    f"a missing need is explained: '{error}' lacks {side}.{name}"
+                )
             else:
                 raise AssertionError(f"a missing need is explained: adapt went on without {side}.{name}")
 
@@ -291,8 +307,14 @@ def _two_processes_equal_one(method: Method) -> str:
     single = adapt(source, _task(kind), method, one)
     two = Run(limit=LIMIT, device="cpu", progress=False, select="last", processes=2)
     double = adapt(source, _task(kind), method, two)
-    if not one.shared.loss_is_sample_mean or any(name.endswith("running_mean") for name in single.state_dict()):
-        _same(double, adapt(source, _task(kind), method, dataclasses.replace(two, shared=Shared())), "two processes")
+    if not one.shared.loss_is_sample_mean or any(
+        name.endswith("running_mean") for name in single.state_dict()
+    ):
+        _same(
+            double,
+            adapt(source, _task(kind), method, dataclasses.replace(two, shared=Shared())),
+            "two processes",
+        )
         return f"{kind}: two processes agree from run to run"
     for name, tensor in single.state_dict().items():
         difference = float((tensor - double.state_dict()[name]).abs().max())

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.loop import fit
 from medgraft.engine.optimizers import ParamGroup
-from medgraft.engine.run import Interrupted, Limit, Run, Shared
+from medgraft.engine.run import Interrupted, Limit, Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import RunError, SettingsError
 from medgraft.models.model import Model
+from medgraft.testing import StopsAfter
 from medgraft.types import Loss, Progress, Step
 
 from .conftest import OnFixedRows, TinyLine, make_line
@@ -27,21 +28,6 @@ def quiet(folder: Path | None = None, **options: object) -> Run:
 
 
 SGD = Schedule(epochs=3, optimizer="sgd", lr=0.5, momentum=0.0, weight_decay=0.0, shape="constant")
-
-
-class StopsAfter(Shared):
-    def __init__(self, looks: int) -> None:
-        self.looks = looks
-        super().__init__()
-
-    @property
-    def stop(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
-
-    @stop.setter
-    def stop(self, value: bool) -> None:
-        pass
 
 
 class Scores:

@@ -31,14 +31,9 @@ def same(one: Callable[[np.ndarray], float], many: Callable[[np.ndarray], np.nda
     assert np.isfinite(expected).sum() > RESAMPLES // 2
 
 
-@pytest.mark.parametrize("classes", [2, 4])
-def test_one_class_per_row(classes: int) -> None:
-    generator = np.random.default_rng(classes)
-    truth = generator.integers(classes, size=ROWS)
-    probabilities = generator.dirichlet(np.ones(classes), size=ROWS).round(1)  # many ties
-    probabilities /= probabilities.sum(1, keepdims=True)
-    guess = probabilities.argmax(1)
-    pairs: list[Pair] = [
+def in_common(truth: np.ndarray, probabilities: np.ndarray, guess: np.ndarray) -> list[Pair]:
+    """Metrics defined for one class per row and for several labels alike: by rows, and by weights."""
+    return [
         (
             lambda r: classification.auroc(truth[r], probabilities[r]),
             lambda w: weighted.auroc(truth, probabilities, w),
@@ -47,14 +42,9 @@ def test_one_class_per_row(classes: int) -> None:
             lambda r: classification.average_precision(truth[r], probabilities[r]),
             lambda w: weighted.average_precision(truth, probabilities, w),
         ),
-        (lambda r: classification.accuracy(truth[r], guess[r]), lambda w: weighted.accuracy(truth, guess, w)),
         (
-            lambda r: classification.balanced_accuracy(truth[r], guess[r], classes),
-            lambda w: weighted.balanced_accuracy(truth, guess, classes, w),
-        ),
-        (
-            lambda r: classification.recall_per_class(truth[r], guess[r], classes)[1],
-            lambda w: weighted.recall(truth, guess, 1, w),
+            lambda r: classification.accuracy(truth[r], guess[r]),
+            lambda w: weighted.accuracy(truth, guess, w),
         ),
         (
             lambda r: calibration.expected_calibration_error(truth[r], probabilities[r]),
@@ -65,8 +55,25 @@ def test_one_class_per_row(classes: int) -> None:
             lambda w: weighted.brier(truth, probabilities, w),
         ),
     ]
-    for one, many in pairs:
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_one_class_per_row(classes: int) -> None:
+    generator = np.random.default_rng(classes)
+    truth = generator.integers(classes, size=ROWS)
+    probabilities = generator.dirichlet(np.ones(classes), size=ROWS).round(1)  # many ties
+    probabilities /= probabilities.sum(1, keepdims=True)
+    guess = probabilities.argmax(1)
+    for one, many in in_common(truth, probabilities, guess):
         same(one, many)
+    same(
+        lambda r: classification.balanced_accuracy(truth[r], guess[r], classes),
+        lambda w: weighted.balanced_accuracy(truth, guess, classes, w),
+    )
+    same(
+        lambda r: classification.recall_per_class(truth[r], guess[r], classes)[1],
+        lambda w: weighted.recall(truth, guess, 1, w),
+    )
 
 
 def test_several_labels_some_of_them_unknown() -> None:
@@ -76,43 +83,25 @@ def test_several_labels_some_of_them_unknown() -> None:
     probabilities = generator.random((ROWS, 3)).round(1)
     guess = (probabilities > 0.5).astype(np.int64)
 
-    def recall(r: np.ndarray) -> float:
-        known = ~np.isnan(truth[r, 0])
-        return float(classification.recall_per_class(truth[r, 0][known], guess[r, 0][known], 2)[1])
+    def of_label(r: np.ndarray, column: int, metric: Callable[..., object]) -> object:
+        known = ~np.isnan(truth[r, column])
+        return metric(truth[r, column][known], guess[r, column][known], 2)
 
     def balanced(r: np.ndarray) -> float:
-        found = []
-        for column in range(3):
-            known = ~np.isnan(truth[r, column])
-            if len(set(truth[r, column][known])) == 2:
-                found.append(
-                    classification.balanced_accuracy(truth[r, column][known], guess[r, column][known], 2)
-                )
-        return float(np.mean(found)) if found else np.nan
+        both = [c for c in range(3) if {0.0, 1.0} <= set(truth[r, c])]
+        return (
+            float(np.mean([of_label(r, c, classification.balanced_accuracy) for c in both]))
+            if both
+            else np.nan
+        )
 
-    pairs: list[Pair] = [
-        (
-            lambda r: classification.auroc(truth[r], probabilities[r]),
-            lambda w: weighted.auroc(truth, probabilities, w),
-        ),
-        (
-            lambda r: classification.average_precision(truth[r], probabilities[r]),
-            lambda w: weighted.average_precision(truth, probabilities, w),
-        ),
-        (lambda r: classification.accuracy(truth[r], guess[r]), lambda w: weighted.accuracy(truth, guess, w)),
-        (recall, lambda w: weighted.recall(truth, guess, 0, w)),
-        (balanced, lambda w: weighted.balanced_accuracy(truth, guess, 3, w)),
-        (
-            lambda r: calibration.expected_calibration_error(truth[r], probabilities[r]),
-            lambda w: weighted.expected_calibration_error(truth, probabilities, w),
-        ),
-        (
-            lambda r: calibration.brier(truth[r], probabilities[r]),
-            lambda w: weighted.brier(truth, probabilities, w),
-        ),
-    ]
-    for one, many in pairs:
+    for one, many in in_common(truth, probabilities, guess):
         same(one, many)
+    same(balanced, lambda w: weighted.balanced_accuracy(truth, guess, 3, w))
+    same(
+        lambda r: of_label(r, 0, classification.recall_per_class)[1],  # type: ignore[index]
+        lambda w: weighted.recall(truth, guess, 0, w),
+    )
 
 
 def test_scores_that_are_no_numbers_give_none() -> None:
