@@ -88,8 +88,8 @@ def _check_table(cohort: Cohort) -> Iterator[Problem]:
         if column in columns:
             for row in table.index[table[column] == ""]:
                 yield _at(cohort, row, f"The cell '{column}' is empty: fill it or remove the row.")
-    if "truth" in cohort.fields:
-        yield from _CHECKS_OF_TRUTH.get(cohort.kind, lambda cohort: iter(()))(cohort)
+    if "truth" in cohort.fields and cohort.kind in _CHECKS_OF_TRUTH:
+        yield from _CHECKS_OF_TRUTH[cohort.kind](cohort)
 
 
 def _check_label(cohort: Cohort) -> Iterator[Problem]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Read = TypeVar("Read")
 TRUTH_COLUMNS = ("label", "labels", "mask", "boxes")
+FIELD_OF_COLUMN: dict[str, Field] = {
+    "patient": "patients", "split_unit": "patients", "site": "sites", "imperfect_boxes": "imperfect_boxes"
+}  # fmt: skip
 NAMED_COLUMNS = ("image", *TRUTH_COLUMNS, "imperfect_boxes", "patient", "site", "split", "split_unit")
 
 
@@ -110,7 +113,7 @@ class Cohort:
         Raises:
             DataError: the recipe is None, because the cohort lived in memory; an unknown operation.
         """
-        from medgraft.data.recipe import follow_recipe
+        from medgraft.data.recipe import follow_recipe  # which reads manifests
 
         return follow_recipe(recipe)
 
@@ -348,11 +351,10 @@ class Cohort:
 
     def pixel_hashes(self) -> np.ndarray:
         """(N,) text: `hash_pixels` of each image; files are hashed once."""
+        rows = range(len(self))
         if self._arrays is not None:
-            hashes = [hash_pixels(self.picture(position).array) for position in range(len(self))]
-        else:
-            hashes = [self._read(hash_image, "image", position) for position in range(len(self))]
-        return np.asarray(hashes, dtype=object)
+            return np.asarray([hash_pixels(self.picture(row).array) for row in rows], dtype=object)
+        return np.asarray([self._read(hash_image, "image", row) for row in rows], dtype=object)
 
     # Inner workings
 
