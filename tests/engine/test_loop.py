@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.loop import fit
 from medgraft.engine.optimizers import ParamGroup
-from medgraft.engine.run import Interrupted, Limit, Run
+from medgraft.engine.run import Interrupted, Limit, Run, Shared
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import RunError, SettingsError
 from medgraft.models.model import Model
