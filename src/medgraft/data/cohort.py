@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from medgraft.data.in_memory import table_of_arrays
+from medgraft.data.in_memory import read_only, table_of_arrays
 from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
 from medgraft.data.pixels import hash_image, hash_pixels
 from medgraft.data.readers import hash_of_file, read_image, read_mask, split_part
@@ -196,7 +196,7 @@ class Cohort:
     def picture(self, position: int) -> Picture:
         """The image of a row, as stored."""
         if self._arrays is not None:
-            return Picture(_read_only(self._arrays[0][self._index_in_memory("image", position)]))
+            return Picture(read_only(self._arrays[0][self._index_in_memory("image", position)]))
         return self._read(read_image, "image", position)
 
     def mask(self, position: int) -> Picture:
@@ -211,7 +211,7 @@ class Cohort:
                 f"{self.name} offers {', '.join(sorted(self.fields))}", "Add it to the manifest.",
             )  # fmt: skip
         if self._arrays is not None and self._arrays[1] is not None:
-            return Picture(_read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
+            return Picture(read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
         return self._read(read_mask, "mask", position)
 
     def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
@@ -396,10 +396,3 @@ class Cohort:
         """Row and file of an image or mask, for messages."""
         cell = "in memory" if self._arrays is not None else self._table[column].iloc[position]
         return f"row {self._table.index[position]}, {column} {cell}"
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: what comes out of a cohort must not change it."""
-    view = array.view()
-    view.setflags(write=False)
-    return view

@@ -44,6 +44,13 @@ def table_of_arrays(
     return table
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to: what comes out of a cohort must not change it."""
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 def _truth_columns(
     truth: np.ndarray, kind: Kind, classes: Sequence[str], table: pd.DataFrame
 ) -> dict[str, list[str]]:
