@@ -27,7 +27,10 @@ def encode_class(cells: pd.Series, classes: Sequence[str], name: str) -> np.ndar
     for row, cell in cells.items():
         if cell not in index:
             raise DataError(
-                name, f"labels among {', '.join(classes)}", f"row {row} has {cell!r}", "Correct it or remove the row."
+                name,
+                f"labels among {', '.join(classes)}",
+                f"row {row} has {cell!r}",
+                "Correct it or remove the row.",
             )
     return np.asarray([index[cell] for cell in cells], dtype=np.int64)
 
