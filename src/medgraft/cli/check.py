@@ -39,6 +39,11 @@ def check(
     for line in lines:
         typer.echo("  ".join([*(text.ljust(width) for text, width in zip(line, widths)), line[3]]))
     errors = sum(one.severity == "error" for one in problems)
-    typer.echo(f"\n{manifest}: {errors} errors, {len(problems) - errors} warnings.")
+    told = ", ".join(_counted(*pair) for pair in ((errors, "error"), (len(problems) - errors, "warning")))
+    typer.echo(f"\n{manifest}: {told}. Rows are counted from 1 below the header.")
     if errors:
         raise typer.Exit(1)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
