@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medgraft.engine.method import Method
     from medgraft.evidence import Evidence
 
-EPOCHS, QUICK_EPOCHS = 10, 2
+EPOCHS, QUICK_EPOCHS = 7, 2
 SOURCE = "packaged/efficientnet_lite0"
 LABELLED_PER_CLASS = 40
 SIZE = (96, 96)

@@ -91,7 +91,7 @@ class _Training:
                 "Early stopping", "a selection rule that scores epochs", "the rule is 'last'",
                 "Add validation rows to the manifest or leave out 'patience'.",
             )  # fmt: skip
-        self.requires_grad = {p: p.requires_grad for p in objective.parameters()}
+        self.requires_grad = {p: p.requires_grad for p in objective.parameters()}  # as it was found
         objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
         objective.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPU and GPU
         self.wrapped = run.fabric.setup_module(objective)
@@ -180,7 +180,8 @@ class _Training:
             Step({name: channels_last(tensor) for name, tensor in local.tensors.items()})
         )
         for phase in self.objective.phases:
-            self.objective.zero_grad(set_to_none=True)
+            for parameter in self.requires_grad:
+                parameter.grad = None
             loss = self.wrapped(local, phase, progress)
             if loss is None:
                 continue
@@ -218,7 +219,7 @@ class _Training:
                 name: self.refresh_optimizer(held.get(name), phase, name, groups)
                 for name, groups in by_name.items()
             }
-        for parameter in self.objective.parameters():
+        for parameter in self.requires_grad:
             parameter.requires_grad_(parameter in trained)
 
     def refresh_optimizer(

@@ -53,6 +53,7 @@ class Supervised(Objective):
         self.loader, self.criterion, self.augmentation = loader, criterion, augmentation
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.lr_factors = dict(lr_factors) if lr_factors is not None else dict.fromkeys(model.blocks(), 1.0)
+        self._groups = block_groups(model, self.lr_factors)
         self.freeze_batch_stats = freeze_batch_stats
         self.sampling_weights = balanced_weights(loader.cohort.labels) if balanced else None
 
@@ -65,7 +66,7 @@ class Supervised(Objective):
 
     def groups(self, phase: str) -> list[ParamGroup]:
         """One group per trained block."""
-        return block_groups(self.model, self.lr_factors)
+        return self._groups
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         """Shuffled (or class-balanced) labelled batches, augmented."""

@@ -177,14 +177,16 @@ class HeadOnFeatures(Objective):
         self.features, self.truth = features, truth_of(loader)
         self.criterion, self.schedule = criterion, schedule
         self.sampling_weights = balanced_weights(loader.cohort.labels) if balanced else None
+        self._groups = block_groups(model, {list(model.blocks())[-1]: 1.0})
+        super().train(False)
 
     def train(self, mode: bool = True) -> HeadOnFeatures:
         """The network stays in evaluation mode."""
-        return super().train(False)
+        return self
 
     def groups(self, phase: str) -> list[ParamGroup]:
         """The head alone."""
-        return block_groups(self.model, {list(self.model.blocks())[-1]: 1.0})
+        return self._groups
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         """Shuffled rows of the feature table."""
