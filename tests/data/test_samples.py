@@ -38,7 +38,7 @@ def test_all_sets_together_stay_small() -> None:
 
 
 def test_every_set_opens_and_has_no_errors(cohort: Cohort) -> None:
-    assert len(cohort) == PROVENANCE["rows"][cohort.name]
+    assert len(cohort) == PROVENANCE["sets"][cohort.name]["rows"]
     errors = [problem for problem in check(FOLDER / f"{cohort.name}.csv") if problem.severity == "error"]
     assert not errors, errors
     assert cohort.notes["licence"] and cohort.notes["source"] and cohort.notes["unit_name"]
