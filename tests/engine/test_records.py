@@ -63,7 +63,7 @@ def test_the_previous_checkpoint_stays_until_the_next_is_verified(
 def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where a folder should be")
-    with pytest.raises((RunError, OSError)):
+    with pytest.raises(RunError, match="to be a folder that can be written to"):
         checkpoint.write_saved(blocked / "inner", Saved({"x": torch.zeros(1)}))
     assert [path.name for path in tmp_path.iterdir()] == ["blocked"]
 
@@ -105,3 +105,18 @@ def test_a_run_refuses_what_it_cannot_do() -> None:
         Run(precision="half")  # type: ignore[arg-type]
     with pytest.raises(RunError, match="a name of letters"):
         Run().child("a/b")
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    for folder, name in (
+        ("records", ".table.parquet.1.tmp"),
+        ("once", ".x.safetensors.1.tmp"),
+        ("", ".log.csv.1.tmp"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_bytes(b"half")
+    run = Run(tmp_path, device="cpu")
+    run.record("table", pd.DataFrame({"a": [1]}))
+    run.once("x", lambda: Saved({"x": torch.zeros(1)}))
+    checkpoint.write_text(tmp_path / "log.csv", "a")
+    assert not list(tmp_path.rglob("*.tmp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import logging
@@ -25,10 +26,23 @@ class Saved(NamedTuple):
     facts: JSON = {}  # noqa: RUF012 - never written to
 
 
+def temporary_beside(path: Path) -> Path:
+    """The name under which a file is written before it is renamed; what a killed writer left there is removed."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            "The run folder", "to be a folder that can be written to", f"{path.parent} is not ({error.strerror})",
+            "Choose another folder with --out.",
+        ) from error  # fmt: skip
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file so that readers see the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(text)
@@ -53,9 +67,8 @@ def write_saved(path: Path, saved: Saved) -> None:
     """Write `path`.safetensors then `path`.json, which holds its hash: without a matching JSON it does not exist."""
     from safetensors.torch import save_file
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors_path, facts_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
-    temporary = tensors_path.with_name(f".{tensors_path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(tensors_path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.tensors.items()}
     try:
         save_file(_without_shared_memory(tensors), temporary)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
+
+from medgraft.engine.checkpoint import temporary_beside
 
 
 class Records(NamedTuple):
@@ -20,9 +21,8 @@ class Records(NamedTuple):
 
 def write_record(folder: Path, name: str, item: pd.DataFrame | np.ndarray) -> None:
     """Write a table as Parquet or a picture (H, W, 3) uint8 as PNG, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / (quote(name, safe="") + (".parquet" if isinstance(item, pd.DataFrame) else ".png"))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     if isinstance(item, pd.DataFrame):
         item.to_parquet(temporary)
     else:
