@@ -38,6 +38,8 @@ _MASK_READERS: dict[str, Reader] = {
     ".bmp": png_jpeg_tiff.read_photo_labels,
     ".tif": png_jpeg_tiff.read_tiff_labels,
     ".tiff": png_jpeg_tiff.read_tiff_labels,
+    ".dcm": dicom.read_dicom_labels,
+    ".dicom": dicom.read_dicom_labels,
 }
 """Where the same bytes mean something else in a mask than in a picture: palettes, single bits."""
 
@@ -86,7 +88,8 @@ def read_image(reference: str | Path) -> Picture:
 
     Args:
         reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
-            an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis).
+            an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis),
+            ``file.dcm#frame:12`` for one frame.
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
 
@@ -189,7 +192,7 @@ def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
         if name.endswith(extension):
             return readers[extension]
     if dicom.looks_like_dicom(path):
-        return dicom.read_dicom
+        return readers[".dcm"]
     raise DataError(
         "Reading an image", f"a known format ({', '.join(readers)})", f"{path} is none of these",
         "Convert it, or install a reader for it.",

@@ -1,4 +1,4 @@
-"""Plain DICOM files: one frame, uncompressed or with a plug-in that is installed."""
+"""DICOM files of one or many frames: values in the unit of the modality, colour as RGB."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from medgraft.data.readers.frames import arrange_frames, count_frames, tell_of_frame
 from medgraft.errors import DataError
 from medgraft.types import Picture
+
+PALETTE = "PALETTE COLOR"
+FLOATING = ("FloatPixelData", "DoubleFloatPixelData")
 
 
 def looks_like_dicom(path: Path) -> bool:
@@ -18,85 +22,200 @@ def looks_like_dicom(path: Path) -> bool:
 
 
 def read_dicom(path: Path, part: str | None) -> Picture:
-    """Read one frame: rescaled to its unit (float32) where the file says how, MONOCHROME1 turned to bright-is-high.
+    """Read a file: rescaled to its unit (float32) where it says how, MONOCHROME1 turned bright-is-high, colour as RGB.
 
-    Returns: (H, W, 1) or (H, W, 3), and the pixel spacing (rows, columns) in millimetres.
+    Windows are left to a model's preparation, overlays are left out. Frames with positions are ordered along their
+    normal and spaced by it; frames without keep their order and have no spacing.
+
+    Args:
+        part: None for all frames, or "frame:12" for one, counted from 0 as stored.
+
+    Returns: (H, W, C), or (D, H, W, C) for several frames, C 1, 3 or 4; spacing in millimetres in the same order.
 
     Raises:
-        DataError: no pixels, several frames, palette colour, a compression without plug-in.
+        DataError: no pixels; a compression without plug-in; frames that are no stack of slices.
     """
+    return _read(path, part, with_colours=True)
+
+
+def read_dicom_labels(path: Path, part: str | None) -> Picture:
+    """Read a mask in DICOM: palettes stay numbers."""
+    return _read(path, part, with_colours=False)
+
+
+def _read(path: Path, part: str | None, *, with_colours: bool) -> Picture:
     import pydicom
 
-    if part is not None:
-        raise DataError(
-            "A DICOM image",
-            "to be named without a part",
-            f"{path} is asked for {part!r}",
-            "Remove what follows '#'.",
-        )
     dataset = pydicom.dcmread(path, force=not looks_like_dicom(path))
-    if "PixelData" not in dataset:
+    if not any(name in dataset for name in ("PixelData", *FLOATING)):
         raise DataError(
             "A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest."
         )
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
-    if frames > 1:
-        raise DataError(
-            "A DICOM image", "a single frame", f"{path} has {frames}",
-            "Save each frame as a file of its own.",
-        )  # fmt: skip
-    colours = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
-    if colours == "PALETTE COLOR":
-        raise DataError(
-            "A DICOM image", "grey or RGB pixels", f"{path} has palette colour", "Convert it to RGB."
+    count = count_frames(dataset)
+    if part is not None:
+        frame = _frame_named(part, count, path)
+        array = _values(_pixels(dataset, path, frame), dataset, [frame], path, with_colours)
+        return Picture(array, _spacing(dataset, [frame]))
+    if count == 1:
+        return Picture(
+            _values(_pixels(dataset, path, 0), dataset, [0], path, with_colours), _spacing(dataset, [0])
         )
-    array = _pixels(dataset, path)
-    if array.ndim == 2:
-        # inverted before it is rescaled: the stored range is the same for every image of a device, its values are not
-        if colours == "MONOCHROME1":
-            array = _invert(array, dataset)
-        array = _rescale(array, dataset)[..., None]
-    return Picture(array, _spacing(dataset))
+    order, distance = arrange_frames(dataset, str(path))
+    array = _values(_pixels(dataset, path, None), dataset, list(range(count)), path, with_colours)
+    if not np.array_equal(order, np.arange(count)):
+        array = array[order]
+    within = _spacing(dataset, list(range(count)))
+    return Picture(array, None if within is None or distance is None else (distance, *within))
 
 
-def _pixels(dataset: Any, path: Path) -> np.ndarray:
-    """As stored; YBR comes back as RGB."""
+def _frame_named(part: str, count: int, path: Path) -> int:
+    number = part.removeprefix("frame:")
+    if number.isdigit() and int(number) < count and part.startswith("frame:"):
+        return int(number)
+    raise DataError(
+        "A part of a DICOM file", f"frame:N with N from 0 to {count - 1}", f"{path} is asked for {part!r}",
+        "Correct what stands behind '#'.",
+    )  # fmt: skip
+
+
+def _pixels(dataset: Any, path: Path, frame: int | None) -> np.ndarray:
+    """As stored, (H, W) or (H, W, 3), with a first axis for all frames (None); YBR comes back as RGB."""
+    from pydicom.pixels.utils import pixel_array
     from pydicom.uid import ImplicitVRLittleEndian
 
     if "TransferSyntaxUID" not in dataset.file_meta:  # files older than the DICOM mark
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    stored = dataset.get("BitsStored", 0)
+    low = _bits_below(dataset)
+    if low:
+        dataset.BitsStored = stored + low  # pydicom takes stored bits from the lowest on
     try:
-        array: np.ndarray = dataset.pixel_array
+        array: np.ndarray = pixel_array(dataset, index=frame)
     except (RuntimeError, NotImplementedError, ImportError) as error:
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", "unknown")
-        raise DataError(
-            "A DICOM image", "a transfer syntax that can be decoded here",
-            f"{path} uses {getattr(syntax, 'name', syntax)}",
-            "Install pylibjpeg with pylibjpeg-openjpeg or pylibjpeg-rle, or decompress the file.",
-        ) from error  # fmt: skip
+        raise _undecodable(dataset.file_meta.TransferSyntaxUID, path) from error
+    if low:
+        dataset.BitsStored = stored
+        array = np.right_shift(array, low)
     return array
 
 
-def _rescale(array: np.ndarray, dataset: Any) -> np.ndarray:
-    slope = float(dataset.get("RescaleSlope", 1) or 1)
-    intercept = float(dataset.get("RescaleIntercept", 0) or 0)
-    if (slope, intercept) == (1.0, 0.0):
+def _bits_below(dataset: Any) -> int:
+    """Bits of a pixel below the stored ones, as in files of old; codecs give values, not bits."""
+    if dataset.file_meta.TransferSyntaxUID.is_encapsulated or "BitsStored" not in dataset:
+        return 0
+    high = int(dataset.get("HighBit", dataset.BitsStored - 1))
+    return high + 1 - int(dataset.BitsStored) if dataset.BitsStored <= high < dataset.BitsAllocated else 0
+
+
+def _undecodable(syntax: Any, path: Path) -> DataError:
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+
+    name = getattr(syntax, "name", str(syntax))
+    # plug-ins under permissive licences only; each decodes everything of its family
+    packages = {
+        "pyjpegls": JPEGLSTransferSyntaxes,
+        "python-gdcm": JPEGTransferSyntaxes,
+        "pylibjpeg and pylibjpeg-openjpeg": [*JPEG2000TransferSyntaxes, *_high_throughput()],
+    }
+    package = next((package for package, syntaxes in packages.items() if syntax in syntaxes), None)
+    if package is None:
+        try:
+            is_known = bool(get_decoder(syntax).is_available)
+        except NotImplementedError:
+            is_known = False
+        got = f"the pixels of {path} ({name}) are damaged" if is_known else f"{path} uses {name}"
+        do = "Replace the file with an intact copy." if is_known else "Decompress the file."
+        return DataError("A DICOM image", "a transfer syntax that can be decoded here", got, do)
+    return DataError(
+        "A DICOM image", "a transfer syntax that can be decoded here", f"{path} uses {name}",
+        f"Install {package}, or decompress the file; if that is done, the file is damaged.",
+    )  # fmt: skip
+
+
+def _high_throughput() -> list[Any]:
+    from pydicom import uid
+
+    return [uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K]
+
+
+def _values(array: np.ndarray, dataset: Any, frames: list[int], path: Path, with_colours: bool) -> np.ndarray:
+    """Stored numbers to (..., H, W, C) in the unit of the modality, or RGB."""
+    photometric = str(dataset.get("PhotometricInterpretation", "MONOCHROME2"))
+    if int(dataset.get("SamplesPerPixel", 1) or 1) > 1:
         return array
-    return (array.astype(np.float32) * slope + intercept).astype(np.float32)
+    if photometric == PALETTE:
+        return _coloured(array, dataset, path) if with_colours else array[..., None]
+    if dataset.get("ModalityLUTSequence"):
+        from pydicom.pixels.processing import apply_modality_lut
+
+        bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])
+        array = apply_modality_lut(array, dataset)
+        return (_invert(array, bits) if photometric == "MONOCHROME1" else array)[..., None]
+    # inverted before it is rescaled: the stored range is the same for every image of a device, its values are not
+    if photometric == "MONOCHROME1" and array.dtype.kind in "ui":
+        array = _invert(array, int(dataset.get("BitsStored", 8 * array.dtype.itemsize)))
+    return _rescale(array, dataset, frames)[..., None]
 
 
-def _invert(array: np.ndarray, dataset: Any) -> np.ndarray:
+def _coloured(array: np.ndarray, dataset: Any, path: Path) -> np.ndarray:
+    from pydicom.pixels.processing import apply_color_lut
+
+    try:
+        coloured: np.ndarray = apply_color_lut(array, dataset)
+    except (ValueError, AttributeError, KeyError, IndexError) as error:
+        raise DataError(
+            "A DICOM image", "the table of its palette colours", f"{path} has palette colour without a whole table",
+            "Convert it to RGB.",
+        ) from error  # fmt: skip
+    return coloured
+
+
+def _rescale(array: np.ndarray, dataset: Any, frames: list[int]) -> np.ndarray:
+    scales = [_scale(dataset, frame) for frame in frames]
+    if all(scale == (1.0, 0.0) for scale in scales):
+        return array
+    kind: type[np.floating[Any]] = (
+        np.float64 if array.dtype.itemsize >= 4 else np.float32
+    )  # 32-bit numbers do not fit into a float32
+    slope, intercept = np.asarray(scales, dtype=kind).T.reshape(2, -1, 1, 1)
+    if array.ndim == 2:
+        slope, intercept = slope[0], intercept[0]
+    rescaled: np.ndarray = (array.astype(kind) * slope + intercept).astype(np.float32, copy=False)
+    return rescaled
+
+
+def _scale(dataset: Any, frame: int) -> tuple[float, float]:
+    """(slope, intercept) of a frame: its own, the file's, or the dose's."""
+    group = "PixelValueTransformationSequence"
+    slope = tell_of_frame(dataset, frame, group, "RescaleSlope")
+    intercept = tell_of_frame(dataset, frame, group, "RescaleIntercept")
+    if slope is None:
+        slope, intercept = (
+            dataset.get("RescaleSlope") or dataset.get("DoseGridScaling"),
+            dataset.get("RescaleIntercept"),
+        )
+    return float(slope or 1), float(intercept or 0)
+
+
+def _invert(array: np.ndarray, bits: int) -> np.ndarray:
     """Brightest becomes darkest, within the range the stored bits span."""
-    bits = int(dataset.get("BitsStored", 8 * array.dtype.itemsize))
-    if int(dataset.get("PixelRepresentation", 0)):
-        return (-1 - array.astype(np.int64)).astype(array.dtype)
-    inverted: np.ndarray = (2**bits - 1 - array.astype(np.int64)).astype(array.dtype)
+    total = -1 if array.dtype.kind == "i" else 2**bits - 1
+    inverted: np.ndarray = (total - array.astype(np.int64)).astype(array.dtype)
     return inverted
 
 
-def _spacing(dataset: Any) -> tuple[float, ...] | None:
-    for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        values = dataset.get(name)
+def _spacing(dataset: Any, frames: list[int]) -> tuple[float, ...] | None:
+    """Millimetres between rows and between columns; None where the file does not tell, or frames differ."""
+    found = {
+        tuple(values)
+        for frame in frames
+        if (values := tell_of_frame(dataset, frame, "PixelMeasuresSequence", "PixelSpacing"))
+    }
+    if len(found) > 1:
+        return None
+    own = [dataset.get(name) for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")]
+    for values in (*found, *own):
         if values and len(values) == 2 and min(values) > 0:
             return float(values[0]), float(values[1])
     return None
