@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from medgraft.data.readers import read_image, split_part
+from medgraft.data.readers import read_image, size_and_time, split_part
 
 
 def hash_pixels(array: np.ndarray) -> str:
@@ -41,10 +41,9 @@ def hash_image(reference: str) -> str:
         DataError: as `read_image`.
     """
     path, _ = split_part(reference)
-    if not path.is_file():
+    if not path.exists():
         read_image(reference)  # says what is wrong
-    status = path.stat()
-    return _hash_image(reference, status.st_size, status.st_mtime_ns)
+    return _hash_image(reference, *size_and_time(path))
 
 
 @lru_cache(maxsize=500_000)

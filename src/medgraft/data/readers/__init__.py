@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,11 +12,24 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff
+from medgraft.data.readers.series import dicom_files, looks_like_series, read_series
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 Reader = Callable[[Path, str | None], Picture]
 """(file, part or None) -> Picture; the part is what stands behind '#' in a manifest's cell."""
+
+__all__ = [
+    "Reader",
+    "hash_of_file",
+    "known_extensions",
+    "looks_like_series",
+    "read_image",
+    "read_mask",
+    "register_reader",
+    "size_and_time",
+    "split_part",
+]
 
 _READERS: dict[str, Reader] = {
     ".png": png_jpeg_tiff.read_photo,
@@ -76,9 +90,11 @@ def split_part(reference: str | Path) -> tuple[Path, str | None]:
     (PosixPath('crops.npz'), 'images:17')
     >>> split_part("slide #3.png")
     (PosixPath('slide #3.png'), None)
+    >>> split_part("patient_7#series:1")
+    (PosixPath('patient_7'), 'series:1')
     """
     file, _, part = str(reference).rpartition("#")
-    if file.lower().endswith(known_extensions()):
+    if file.lower().endswith(known_extensions()) or (file and re.fullmatch(r"(series|frame):\d+", part)):
         return Path(file), part or None
     return Path(reference), None
 
@@ -89,7 +105,7 @@ def read_image(reference: str | Path) -> Picture:
     Args:
         reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
             an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis),
-            ``file.dcm#frame:12`` for one frame.
+            ``file.dcm#frame:12`` for one frame; or a folder of DICOM files, ``folder#series:1`` where it holds several.
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
 
@@ -101,8 +117,7 @@ def read_image(reference: str | Path) -> Picture:
 
 def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
     path, part = split_part(reference)
-    _refuse_no_file(path)
-    reader = _reader_for(path, readers)
+    reader = read_series if path.is_dir() else _reader_for(path, readers)
     try:
         return _checked(reader(path, part), path)
     except DataError:
@@ -151,14 +166,27 @@ def _hash_of(path: str, size: int, modified: int) -> str:
 
 
 def hash_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, remembered while its size and time stay the same.
+    """SHA-256 of a file's bytes, or of the DICOM files in a folder; remembered while size and time stay the same.
 
     Raises:
-        DataError: there is no such file.
+        DataError: there is no such file; a folder without DICOM files.
     """
+    if path.is_dir() and (files := dicom_files(path)):
+        digest = hashlib.sha256()
+        for file in files:
+            digest.update(f"{file.relative_to(path).as_posix()} {hash_of_file(file)}\n".encode())
+        return digest.hexdigest()
     _refuse_no_file(path)
     status = path.stat()
     return _hash_of(str(path), status.st_size, status.st_mtime_ns)
+
+
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes and last change (nanoseconds) of a file, or of all DICOM files in a folder together."""
+    statuses = [file.stat() for file in (dicom_files(path) if path.is_dir() else [path])]
+    return sum(status.st_size for status in statuses), max(
+        (status.st_mtime_ns for status in statuses), default=0
+    )
 
 
 def _refuse_no_file(path: Path) -> None:
@@ -187,6 +215,7 @@ def _checked(picture: Picture, path: Path) -> Picture:
 
 
 def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
+    _refuse_no_file(path)
     name = path.name.lower()
     for extension in sorted(readers, key=len, reverse=True):
         if name.endswith(extension):

@@ -1,0 +1,196 @@
+"""Open every file that other packages ship to test their readers; write docs/formats.md: how many open, why others not.
+
+    pip install pydicom-data==1.0.0
+    python tools/census_formats.py
+
+An opened file counts only when its numbers equal those of the package's own reader, put into our order by other code
+than ours. Anything but equal numbers or one of our sentences is a fault: it is printed, and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+import pydicom
+from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
+
+from medgraft.data.readers import looks_like_series, read_image
+from medgraft.errors import DataError
+
+SOURCES = {
+    "pydicom": ("pydicom", "data"),
+    "pydicom-data": ("data_store", "data"),
+    "nibabel": ("nibabel", "tests/data"),
+}
+"""Distribution -> the module it installs and the folder of test files within."""
+HEAD = """# What medgraft opens
+
+| format | names | read as |
+|---|---|---|
+| PNG, JPEG, BMP | `.png .jpg .jpeg .bmp` | (H, W, C), 8 or 16 bits; `#x,y,width,height` for a region |
+| TIFF | `.tif .tiff` | (H, W, C), or (D, H, W, C) for several pages |
+| DICOM, a file | `.dcm .dicom`, or any name with the DICOM mark | (H, W, C), or (D, H, W, C) for several frames; values in the modality's unit, colour as RGB; `#frame:12` for a frame |
+| DICOM, a folder | a folder with files of a series | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
+| NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice |
+| NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item |
+
+JPEG-LS needs `pyjpegls`, JPEG lossless and JPEG of 12 bits `python-gdcm`, JPEG 2000 beyond what Pillow decodes
+`pylibjpeg` with `pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in one sentence.
+
+## Census
+
+Every file and folder that these packages ship to test their own readers, opened by `python tools/census_formats.py`,
+which wrote this page. An opened file counts only when its numbers equal those of the package's own reader.
+"""  # noqa: E501
+
+
+class Outcome(NamedTuple):
+    """What came of one file: opened, refused (with our sentence, its paths left out), or a fault."""
+
+    what: str
+    reason: str
+
+
+def main() -> int:
+    """Write the page; 1 where anything is at fault."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("docs/formats.md"))
+    out = parser.parse_args().out
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    page, faults = [HEAD], 0
+    for name, (module, folder) in SOURCES.items():
+        try:
+            title = f"{name} {version(name)}"
+        except PackageNotFoundError:
+            print(f"{name} is not installed and left out")
+            continue
+        spec = importlib.util.find_spec(module)
+        assert spec is not None and spec.submodule_search_locations
+        root = Path(spec.submodule_search_locations[0]) / folder
+        found = take_census(root)
+        page += table_of(title, found)
+        for outcome, files in found.items():
+            if outcome.what == "fault":
+                faults += len(files)
+                print(*(f"{root / file}: {outcome.reason}" for file in files), sep="\n")
+    out.write_text("\n".join(page), encoding="utf-8")
+    print(f"{out} is written; {faults} faults")
+    return int(faults > 0)
+
+
+def take_census(root: Path) -> dict[Outcome, list[str]]:
+    """Outcome -> files below `root` with this outcome; folders count where DICOM files lie right in them."""
+    found: dict[Outcome, list[str]] = defaultdict(list)
+    for path in sorted(root.rglob("*")):
+        if "__pycache__" in path.parts or path.stat().st_size == 0:
+            continue
+        if path.is_file() or looks_like_series(path):
+            found[try_to_open(path)].append(str(path.relative_to(root)))
+    return found
+
+
+def try_to_open(path: Path) -> Outcome:
+    """Open one file and compare its numbers with those of another reader."""
+    try:
+        picture = read_image(path)
+    except DataError as error:
+        if "\n" in str(error) or not error.do.endswith("."):
+            return Outcome("fault", f"no sentence: {error}")
+        return Outcome("refused", shorten(error, path))
+    except Exception as error:
+        return Outcome("fault", repr(error))
+    if path.is_dir():
+        return Outcome("opened", "a series of DICOM files")
+    is_same = same_as_nibabel if path.name.endswith((".nii", ".nii.gz")) else same_as_pydicom
+    if not is_same(path, picture.array):
+        return Outcome("fault", "the numbers differ from those of the package's own reader")
+    return Outcome("opened", f"{'a volume' if picture.array.ndim == 4 else 'an image'} of {path_kind(path)}")
+
+
+def path_kind(path: Path) -> str:
+    """NIfTI or DICOM."""
+    return "NIfTI" if path.name.endswith((".nii", ".nii.gz")) else "DICOM"
+
+
+def same_as_pydicom(path: Path, array: np.ndarray) -> bool:
+    """Whether pydicom's own steps give these numbers; frames in any order."""
+    dataset = pydicom.dcmread(path, force=True)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    expected = dataset.pixel_array
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        expected = apply_color_lut(expected, dataset)
+    elif dataset.PhotometricInterpretation == "MONOCHROME1":
+        expected = 2**dataset.BitsStored - 1 - expected.astype(np.int64)
+    if dataset.get("SamplesPerPixel", 1) == 1:
+        if "DoseGridScaling" in dataset:
+            expected = expected * float(dataset.DoseGridScaling)
+        expected = apply_modality_lut(expected, dataset)
+        shared = (dataset.get("SharedFunctionalGroupsSequence") or [{}])[0]
+        own = dataset.get("PerFrameFunctionalGroupsSequence") or []
+        for group in [shared, *own[:1]]:  # scales that differ by frame are left to the tests
+            for scale in group.get("PixelValueTransformationSequence", []):
+                expected = expected * float(scale.RescaleSlope) + float(scale.RescaleIntercept)
+        if dataset.PhotometricInterpretation != "PALETTE COLOR":
+            expected = expected[..., None]
+    if array.shape != expected.shape:
+        return False
+    if array.ndim == 4:  # whatever their order
+        array, expected = (np.sort(each.reshape(len(each), -1), axis=0) for each in (array, expected))
+    return bool(np.allclose(array, expected, rtol=1e-5))
+
+
+def same_as_nibabel(path: Path, array: np.ndarray) -> bool:
+    """Whether nibabel's own numbers, turned and flipped in some way, are these."""
+    expected = np.squeeze(nibabel.load(path).get_fdata())
+    array = np.squeeze(array)
+    signs = (slice(None), slice(None, None, -1))
+    return any(
+        turned.shape == array.shape and bool(np.allclose(turned[flips], array, equal_nan=True))
+        for order in permutations(range(expected.ndim))
+        for turned in [np.transpose(expected, order)]
+        for flips in np.array(np.meshgrid(*[[0, 1]] * expected.ndim)).reshape(expected.ndim, -1).T.tolist()
+        for flips in [tuple(signs[flip] for flip in flips)]
+    )
+
+
+def shorten(error: DataError, path: Path) -> str:
+    """The sentence without paths and numbers, so that like cases count together."""
+    got = error.got.replace(str(path), "it")
+    got = re.sub(r" [(]0: .*", "", got)  # lists of series
+    got = re.sub(r"\b\d[\d.]*\b", "N", got) if "uses" not in got else got
+    return f"needs {re.sub(r' [(].*', '', error.needs)}, but {got[:140]}"
+
+
+def table_of(title: str, found: dict[Outcome, list[str]]) -> Iterable[str]:
+    """Lines of one package's part of the page."""
+    counts = {
+        what: sum(len(files) for outcome, files in found.items() if outcome.what == what)
+        for what in ("opened", "refused", "fault")
+    }
+    yield f"\n### {title}\n"
+    yield f"{counts['opened']} opened, {counts['refused']} refused in one sentence, {counts['fault']} faults.\n"
+    yield "| outcome | files | for example |\n|---|---|---|"
+    for outcome, files in sorted(found.items(), key=lambda pair: (pair[0].what, -len(pair[1]))):
+        reason = outcome.reason.replace("|", "/")
+        yield f"| {outcome.what}: {reason} | {len(files)} | `{Path(files[0]).name}` |"
+    yield ""
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
