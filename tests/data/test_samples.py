@@ -99,6 +99,27 @@ def test_type_masks_agree_with_the_labels_of_nuclei() -> None:
     assert agree / len(nuclei) > 0.97  # a centre may fall just outside a bent nucleus
 
 
+def test_slabs_of_different_splits_lie_a_slice_apart() -> None:
+    table = load_samples("brain").table
+    place = table["image"].str.rpartition(":")[2].astype(int)
+    for _, rows in table.assign(place=place).groupby("site"):
+        ordered = rows.sort_values("place")
+        steps, changes = ordered["place"].diff(), ordered["split"] != ordered["split"].shift()
+        assert (steps[changes].dropna() >= 2).all() and changes.sum() > 3
+
+
+def test_every_nucleus_of_the_type_mask_has_an_instance_number() -> None:
+    types, instances = (read_image(FOLDER / f"nest_{name}.png").array for name in ("types", "instances"))
+    assert np.array_equal(types > 0, instances > 0)
+    assert len(np.unique(instances)) == 1295 + 1
+
+
+def test_the_record_counts_classes_as_they_are() -> None:
+    counts = PROVENANCE["sets"]["nuclei"]["counts"]
+    for (site, split), rows in load_samples("nuclei").table.groupby(["site", "split"]):
+        assert counts[site][split] == rows["label"].value_counts().to_dict()
+
+
 def test_a_recipe_names_the_set_and_not_where_it_is_installed(cohort: Cohort) -> None:
     view = cohort.split("test")
     assert str(FOLDER) not in json.dumps(view.recipe)
