@@ -1,4 +1,4 @@
-"""Files that other packages ship to test their readers: each opens with the right numbers, or is refused in a sentence."""
+"""Test files of other packages: each opens with the right numbers, or is refused in a sentence."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from medgraft.data.cohort import Cohort
 from medgraft.data.labels import LABEL_PREFIX, split_labels
 from medgraft.data.manifest import read_manifest
 from medgraft.data.pixels import hash_pixels
+from medgraft.data.readers import warn_of_header
 from medgraft.errors import DataError
 from medgraft.types import SPLITS, Kind
 
@@ -183,6 +184,7 @@ def _check_sides(cohort: Cohort) -> Iterator[Problem]:
 def _check_files(cohort: Cohort, advance: Callable[[], None]) -> Iterator[Problem]:
     seen: dict[str, list[int]] = defaultdict(list)
     channels: dict[int, list[object]] = defaultdict(list)
+    headers: dict[str, list[object]] = defaultdict(list)
     holders = {name: np.zeros(len(cohort), bool) for name in cohort.classes}
     for position, row in enumerate(cohort.table.index):
         advance()
@@ -195,6 +197,8 @@ def _check_files(cohort: Cohort, advance: Callable[[], None]) -> Iterator[Proble
             else:
                 shape = array.shape
                 yield from _check_pixels(cohort, row, array)
+                for told in warn_of_header(cohort.root / str(cohort.table["image"].iloc[position])):
+                    headers[told].append(row)
                 seen[hash_pixels(array)].append(position)
                 channels[shape[-1]].append(row)
         if cohort.kind == "segment" and "truth" in cohort.fields:
@@ -208,6 +212,9 @@ def _check_files(cohort: Cohort, advance: Callable[[], None]) -> Iterator[Proble
             yield _at(
                 cohort, rows[0], f"{what}: convert it, or let the model's preparation do so.", "warning"
             )
+    for told, rows in headers.items():
+        others = f" The same holds for {len(rows) - 1} more rows." if len(rows) > 1 else ""
+        yield _at(cohort, rows[0], told + others, "warning")
     if cohort.kind == "segment" and "truth" in cohort.fields:
         yield from _check_patients(cohort, holders)
     yield from _check_duplicates(cohort, seen)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff
+from medgraft.data.readers.identity import warn_of_identity
 from medgraft.data.readers.series import dicom_files, looks_like_series, read_series
 from medgraft.errors import DataError
 from medgraft.types import Picture
@@ -29,6 +30,7 @@ __all__ = [
     "register_reader",
     "size_and_time",
     "split_part",
+    "warn_of_header",
 ]
 
 _READERS: dict[str, Reader] = {
@@ -127,6 +129,22 @@ def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
             "Reading an image", "a whole, readable file", f"{path} cannot be read ({_brief(error)})",
             "Replace the file with an intact copy or remove its row.",
         ) from error  # fmt: skip
+
+
+def warn_of_header(reference: str | Path) -> list[str]:
+    """What a readable file's header gives reason to look at: flags of identity (DICOM), affines that differ (NIfTI).
+
+    Returns: sentences without names or values; for a folder those of its files together; empty where all is well.
+    """
+    path, _ = split_part(reference)
+    if not path.exists():
+        return []  # in memory
+    if path.is_dir():
+        return list(dict.fromkeys(told for file in dicom_files(path) for told in warn_of_identity(file)))
+    reader = _reader_for(path, _READERS)
+    if reader is dicom.read_dicom:
+        return warn_of_identity(path)
+    return nifti.warn_of_conflict(path) if reader is nifti.read_nifti else []
 
 
 def read_mask(reference: str | Path) -> Picture:

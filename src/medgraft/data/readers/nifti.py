@@ -13,6 +13,14 @@ from medgraft.errors import DataError
 from medgraft.types import Picture
 
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+TURNED = 0.5
+"""Cosine between an axis by the qform and by the sform below which they contradict each other (60 degrees)."""
+SAME_SIZE = 0.01
+"""Share by which voxel sizes may differ before it is told."""
+CONFLICT = (
+    "The qform and sform of the file disagree about place or voxel size (directions are taken from the sform, spacing "
+    "from the voxel size in the header): make them agree."
+)
 
 
 def read_nifti(path: Path, part: str | None) -> Picture:
@@ -21,7 +29,7 @@ def read_nifti(path: Path, part: str | None) -> Picture:
     Returns: (D, H, W, 1), or (H, W, 1) for ``#slice:12`` and for files of one slice; spacing in the same order.
 
     Raises:
-        DataError: more than three dimensions (time, vectors).
+        DataError: more than three dimensions (time, vectors); qform and sform that turn an axis differently.
     """
     volume = remembered(_decode, path)
     spacing = _spacing(path)
@@ -35,8 +43,15 @@ def read_nifti(path: Path, part: str | None) -> Picture:
 def _decode(path: Path, key: str | None) -> np.ndarray:
     import nibabel
 
+    image: Any = nibabel.load(path)
+    if not hasattr(image, "as_reoriented"):
+        raise DataError(
+            "A NIfTI image", "voxels of a volume", f"{path} is a {type(image).__name__.removesuffix('Image')} file",
+            "Convert it to a volume, or leave it out.",
+        )  # fmt: skip
+    _refuse_contradiction(image, path)
     # whole numbers stay whole numbers where the file sets no scale
-    turned: Any = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
+    turned: Any = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
     array = np.asarray(turned.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
@@ -59,3 +74,51 @@ def _spacing(path: Path) -> tuple[float, ...]:
     for axis, size in zip(axes, image.header.get_zooms()):
         turned[int(axis)] = float(size) * unit
     return tuple(turned[::-1])
+
+
+def warn_of_conflict(path: Path) -> list[str]:
+    """One sentence where a file's two affines differ in voxel size, or in place though they claim the same space."""
+    import nibabel
+
+    image: Any = nibabel.load(path)
+    affines = _both_affines(image)
+    if affines is None:
+        return []
+    by_qform, by_sform, is_same_space = affines
+    sizes = np.linalg.norm(by_qform[:3, :3], axis=0), np.linalg.norm(by_sform[:3, :3], axis=0)
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.asarray(image.shape[:3]) - 1)
+    apart = (corners @ (by_qform - by_sform)[:3, :3].T) + (by_qform - by_sform)[:3, 3]
+    is_moved = is_same_space and np.linalg.norm(apart, axis=1).max() > sizes[0].min() / 2
+    return [CONFLICT] if is_moved or not np.allclose(*sizes, rtol=SAME_SIZE) else []
+
+
+def _refuse_contradiction(image: Any, path: Path) -> None:
+    """Left or right must not depend on which of the two affines a program prefers."""
+    import nibabel
+
+    affines = _both_affines(image)
+    if affines is None:
+        return
+    axes = [affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0) for affine in affines[:2]]
+    if ((axes[0] * axes[1]).sum(0) < TURNED).any():
+        codes = ["".join(map(str, nibabel.aff2axcodes(affine))) for affine in affines[:2]]  # type: ignore[no-untyped-call]
+        raise DataError(
+            "A NIfTI image", "one orientation", f"{path} runs {codes[0]} by its qform and {codes[1]} by its sform",
+            "Find out which is right and set the code of the other to 0.",
+        )  # fmt: skip
+
+
+def _both_affines(image: Any) -> tuple[np.ndarray, np.ndarray, bool] | None:
+    """(qform, sform, whether they claim the same space); None unless the file sets both."""
+    from nibabel.spatialimages import HeaderDataError
+
+    if not hasattr(image.header, "get_qform"):
+        return None
+    try:
+        by_qform, qform_code = image.header.get_qform(coded=True)
+    except HeaderDataError:  # quaternions of nonsense: the sform alone counts
+        return None
+    by_sform, sform_code = image.header.get_sform(coded=True)
+    if by_qform is None or by_sform is None or len(image.shape) < 3:
+        return None
+    return by_qform, by_sform, bool(qform_code == sform_code)
