@@ -35,6 +35,8 @@ SOURCES = {
     "nibabel": ("nibabel", "tests/data"),
 }
 """Distribution -> the module it installs and the folder of test files within."""
+PLUG_INS = {"pyjpegls": "jpeg_ls", "python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg"}
+"""Distribution -> the module it installs."""
 HEAD = """# What medgraft opens
 
 | format | names | read as |
@@ -46,13 +48,14 @@ HEAD = """# What medgraft opens
 | NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice |
 | NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item |
 
-JPEG-LS needs `pyjpegls`, JPEG lossless and JPEG of 12 bits `python-gdcm`, JPEG 2000 beyond what Pillow decodes
-`pylibjpeg` with `pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in one sentence.
+JPEG-LS needs `pyjpegls`, lossless JPEG `python-gdcm`, JPEG 2000 beyond what Pillow decodes `pylibjpeg` with
+`pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in a sentence that names them.
+JPEG of 12 bits has no decoder under a permissive licence here: decompress it first, for example with DCMTK.
 
 ## Census
 
 Every file and folder that these packages ship to test their own readers, opened by `python tools/census_formats.py`,
-which wrote this page. An opened file counts only when its numbers equal those of the package's own reader.
+which wrote this page ({plug_ins}). An opened file counts only when its numbers equal those of the package's own reader.
 """  # noqa: E501
 
 
@@ -72,7 +75,11 @@ def main() -> int:
     out = parser.parse_args().out
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    page, faults = [HEAD], 0
+    found_plug_ins = [name for name in PLUG_INS if importlib.util.find_spec(PLUG_INS[name])]
+    page, faults = (
+        [HEAD.replace("{plug_ins}", f"plug-ins installed: {', '.join(found_plug_ins) or 'none'}")],
+        0,
+    )
     for name, (module, folder) in SOURCES.items():
         try:
             title = f"{name} {version(name)}"

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.pixels import apply_color_lut, apply_modality_lut
-from pydicom.uid import JPEGLSLossless, RLELossless
+from pydicom.uid import UID, HTJ2KLossless, JPEGExtended12Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 from tests.data.dicom_files import groups, item, write_dicom
 
 from medgraft.data.readers import read_image, read_mask
@@ -203,15 +203,25 @@ def test_run_lengths_are_decoded_without_a_plug_in(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path / "rle.dcm").array[..., 0], array)
 
 
-def test_a_compression_without_plug_in_names_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("syntax", "remedy"),
+    [
+        (JPEGLSLossless, r"uses JPEG-LS Lossless.*Install pyjpegls, or"),
+        (JPEGLosslessSV1, r"uses JPEG Lossless.*Install python-gdcm, or"),
+        (HTJ2KLossless, r"uses High-Throughput JPEG 2000.*Install pylibjpeg and pylibjpeg-openjpeg, or"),
+        (JPEGExtended12Bit, r"uses JPEG Extended.*Decompress the file"),
+        (RLELossless, r"x.dcm are damaged.*intact copy"),
+    ],
+)
+def test_pixels_that_cannot_be_decoded_name_what_helps(tmp_path: Path, syntax: UID, remedy: str) -> None:
     path = write_dicom(tmp_path / "x.dcm", frames_of()[0])
     dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = JPEGLSLossless
+    dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = pydicom.encaps.encapsulate([b"no stream of this kind"])
     dataset["PixelData"].is_undefined_length = True
-    dataset.save_as(tmp_path / "ls.dcm")
-    with pytest.raises(DataError, match=r"ls.dcm uses JPEG-LS Lossless.*Install pyjpegls"):
-        read_image(tmp_path / "ls.dcm")
+    dataset.save_as(path)
+    with pytest.raises(DataError, match=remedy):
+        read_image(path)
 
 
 def test_float_pixels_are_read(tmp_path: Path) -> None:

@@ -109,28 +109,36 @@ def _bits_below(dataset: Any) -> int:
 
 def _undecodable(syntax: Any, path: Path) -> DataError:
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.uid import JPEG2000TransferSyntaxes, JPEGLSTransferSyntaxes, JPEGTransferSyntaxes
+    from pydicom.uid import (
+        JPEG2000TransferSyntaxes,
+        JPEGExtended12Bit,
+        JPEGLSTransferSyntaxes,
+        JPEGTransferSyntaxes,
+    )
 
-    name = getattr(syntax, "name", str(syntax))
-    # plug-ins under permissive licences only; each decodes everything of its family
+    needs, got = (
+        "a transfer syntax that can be decoded here",
+        f"{path} uses {getattr(syntax, 'name', syntax)}",
+    )
+    # plug-ins under permissive licences only; none of them decodes JPEG of 12 bits
     packages = {
         "pyjpegls": JPEGLSTransferSyntaxes,
-        "python-gdcm": JPEGTransferSyntaxes,
+        "python-gdcm": [each for each in JPEGTransferSyntaxes if each != JPEGExtended12Bit],
         "pylibjpeg and pylibjpeg-openjpeg": [*JPEG2000TransferSyntaxes, *_high_throughput()],
     }
-    package = next((package for package, syntaxes in packages.items() if syntax in syntaxes), None)
-    if package is None:
-        try:
-            is_known = bool(get_decoder(syntax).is_available)
-        except NotImplementedError:
-            is_known = False
-        got = f"the pixels of {path} ({name}) are damaged" if is_known else f"{path} uses {name}"
-        do = "Replace the file with an intact copy." if is_known else "Decompress the file."
-        return DataError("A DICOM image", "a transfer syntax that can be decoded here", got, do)
-    return DataError(
-        "A DICOM image", "a transfer syntax that can be decoded here", f"{path} uses {name}",
-        f"Install {package}, or decompress the file; if that is done, the file is damaged.",
-    )  # fmt: skip
+    for package, syntaxes in packages.items():
+        if syntax in syntaxes:
+            do = f"Install {package}, or decompress the file; if that is done, the file is damaged."
+            return DataError("A DICOM image", needs, got, do)
+    try:
+        is_known = bool(get_decoder(syntax).is_available) and syntax != JPEGExtended12Bit
+    except NotImplementedError:
+        is_known = False
+    if is_known:
+        got, do = f"the pixels of {path} are damaged", "Replace the file with an intact copy."
+    else:
+        do = "Decompress the file, for example with DCMTK."
+    return DataError("A DICOM image", needs, got, do)
 
 
 def _high_throughput() -> list[Any]:
