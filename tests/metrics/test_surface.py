@@ -179,7 +179,8 @@ def test_a_distance_equal_to_the_tolerance_is_within_it() -> None:
 @pytest.mark.parametrize("shape", [(6, 5), (4, 6, 5)])
 def test_empty_masks_follow_the_convention(by: Elements, shape: tuple[int, ...]) -> None:
     empty, full = np.zeros(shape, bool), np.ones(shape, bool)
-    assert surface_scores(empty, empty, 1, 1, by) == (1.0, 0.0, 0.0, 0.0)
+    for nothing in (empty, empty[:0]):
+        assert surface_scores(nothing, nothing, 1, 1, by) == (1.0, 0.0, 0.0, 0.0)
     for pair in ((empty, full), (full, empty)):
         dice, *distances = surface_scores(*pair, 1, 1, by)
         assert dice == 0.0

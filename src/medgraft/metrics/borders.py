@@ -153,13 +153,13 @@ def _find_surfels(frame: NDArray[np.uint8]) -> tuple[Bools, NDArray[np.uint8]]:
 
 
 def _box(mask: Bools) -> tuple[slice, ...]:
-    """The smallest box that holds the mask; one corner when it is empty."""
+    """The smallest box that holds the mask; nothing when it is empty."""
     seen = [
         mask.any(axis=tuple(other for other in range(mask.ndim) if other != axis))
         for axis in range(mask.ndim)
     ]
-    ends = [np.flatnonzero(line)[[0, -1]] if line.any() else np.zeros(2, int) for line in seen]
-    return tuple(slice(int(first), int(last) + 1) for first, last in ends)
+    places = [np.flatnonzero(line) for line in seen]
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 0) for at in places)
 
 
 def _steps_within(radius: float, spacing: Floats) -> tuple[NDArray[np.intp], bool]:
