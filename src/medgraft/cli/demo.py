@@ -88,6 +88,7 @@ def make_panels(quick: bool) -> list[Panel]:
         "schedule": schedule,
         "head_schedule": head,
         "augmentation": Augmentation.preset("dihedral"),
+        "estimate_batch_stats": True,
     }
     probe = {"linear probe": FineTune(scope="head", **shared)}  # type: ignore[arg-type]
     networks: dict[str, Method] = {

@@ -143,6 +143,14 @@ def test_it_learns_what_a_disc_is() -> None:
     assert (predict_labels(model, test).labels == test.labels).mean() >= 0.85
 
 
+def test_batch_statistics_are_estimated_from_the_training_rows() -> None:
+    model = adapted(fine_tune(estimate_batch_stats=True))
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms and all(0 < int(norm.num_batches_tracked) <= 2 for norm in norms)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="exclude each other"):
+        fine_tune(estimate_batch_stats=True, freeze_batch_stats=True)
+
+
 def test_balanced_sampling_is_for_single_labels() -> None:
     with pytest.raises(SettingsError, match="one label per image"):
         adapted(fine_tune(balanced=True), "segment")

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal, cast
 
 import pandas as pd
 from pydantic import Field as Setting
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 from torch import Tensor
 
 from medgraft.data.task import Task
+from medgraft.engine.batch_stats import estimate_batch_stats
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
@@ -55,6 +56,9 @@ class FineTune(MethodSettings):
     """How many blocks `first` and `last` train."""
     freeze_batch_stats: bool = False
     """Keep the source's running statistics in batch norm while training."""
+    estimate_batch_stats: bool = False
+    """Compute the running statistics of batch norm anew from the training rows at the end. Short trainings need it,
+    most of all `from_scratch`; epochs are selected before."""
     head_lr_factor: float = Setting(default=1.0, gt=0)
     """Multiplies the learning rate of a new head."""
     balanced: bool = False
@@ -74,6 +78,12 @@ class FineTune(MethodSettings):
     @classmethod
     def _preset(cls, value: object) -> object:
         return Augmentation.preset(cast(Preset, value)) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_choice_of_statistics(self) -> FineTune:
+        if self.freeze_batch_stats and self.estimate_batch_stats:
+            raise ValueError("freeze_batch_stats and estimate_batch_stats exclude each other")
+        return self
 
     @property
     def needs(self) -> Needs:
@@ -124,6 +134,14 @@ class FineTune(MethodSettings):
             balanced=self.balanced,
         )
         fit(objective, run, self.schedule)
+        if self.estimate_batch_stats:
+            estimate_batch_stats(
+                model,
+                loader,
+                run.generator("batch statistics"),
+                batch_size=self.schedule.batch_size,
+                device=run.fabric.device,
+            )
 
     def _lr_factors(self, model: Model, *, new_head: bool) -> dict[str, float]:
         """Learning-rate factor of each trained block, by scope."""

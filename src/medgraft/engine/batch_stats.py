@@ -1,0 +1,57 @@
+"""Running statistics of batch norm, computed anew from data."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from medgraft.engine.loading import Loader
+from medgraft.engine.predict import channels_last, placed
+from medgraft.engine.supervised import draw_batches
+from medgraft.models.model import Model, evaluation_mode
+
+
+def estimate_batch_stats(
+    model: Model,
+    loader: Loader,
+    generator: torch.Generator,
+    *,
+    batch_size: int = 32,
+    device: str | torch.device = "cpu",
+) -> None:
+    """Replace the running statistics of batch norm, in place, by their mean over the batches of one pass.
+
+    Everything but batch norm is in evaluation mode meanwhile; weights stay as they are. Running averages lag behind the
+    weights and keep a trace of where they started: after thirty steps a network from scratch that had learned its
+    training rows predicted one class for everything, and with statistics computed anew it did not.
+
+    Args:
+        model: any; without batch norm nothing happens.
+        loader: prepared rows, of which only the images are used.
+        generator: shuffles the rows.
+        batch_size: rows per batch at most.
+        device: where to compute; the model is left where it was.
+
+    Source: Wu & Johnson 2021, "Rethinking 'Batch' in BatchNorm", section 3 (precise statistics; batches count equally).
+    """
+    norms = [module for module in batch_norms(model) if module.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    with evaluation_mode(model), placed(model, device), torch.no_grad():
+        try:
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # torch's word for a plain mean
+                norm.train()
+            for rows in draw_batches(len(loader), batch_size, generator):
+                model(channels_last(loader(rows).images.to(device)))
+        finally:
+            for norm, momentum in zip(norms, momenta):
+                norm.momentum = momentum
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch norms of a network, in order."""
+    return [module for module in model.modules() if isinstance(module, _BatchNorm)]
