@@ -44,7 +44,7 @@ HEAD = """# What medgraft opens
 | PNG, JPEG, BMP | `.png .jpg .jpeg .bmp` | (H, W, C), 8 or 16 bits; `#x,y,width,height` for a region |
 | TIFF | `.tif .tiff` | (H, W, C), or (D, H, W, C) for several pages |
 | DICOM, a file | `.dcm .dicom`, or any name with the DICOM mark | (H, W, C), or (D, H, W, C) for several frames; values in the modality's unit, colour as RGB; `#frame:12` for a frame |
-| DICOM, a folder | a folder with files of a series | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
+| DICOM, a folder or zip | a folder with files of a series, or a `.zip` of one | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
 | NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice |
 | NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item |
 

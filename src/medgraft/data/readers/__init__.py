@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import UnidentifiedImageError
 
-from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff
+from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff, zipped
 from medgraft.data.readers.identity import warn_of_identity
 from medgraft.data.readers.series import dicom_files, looks_like_series, read_series
 from medgraft.errors import DataError
@@ -46,6 +46,7 @@ _READERS: dict[str, Reader] = {
     ".nii.gz": nifti.read_nifti,
     ".npy": arrays.read_array,
     ".npz": arrays.read_array,
+    ".zip": zipped.read_zip,
 }
 
 
@@ -107,7 +108,8 @@ def read_image(reference: str | Path) -> Picture:
     Args:
         reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
             an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis),
-            ``file.dcm#frame:12`` for one frame; or a folder of DICOM files, ``folder#series:1`` where it holds several.
+            ``file.dcm#frame:12`` for one frame; or a folder or
+            zip of DICOM files, ``folder#series:1`` where it holds several series.
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
 
@@ -142,6 +144,9 @@ def warn_of_header(reference: str | Path) -> list[str]:
     if path.is_dir():
         return list(dict.fromkeys(told for file in dicom_files(path) for told in warn_of_identity(file)))
     reader = _reader_for(path, _READERS)
+    if reader is zipped.read_zip:
+        with zipped.unpack(path) as folder:
+            return warn_of_header(folder)
     if reader is dicom.read_dicom:
         return warn_of_identity(path)
     return nifti.warn_of_conflict(path) if reader is nifti.read_nifti else []
