@@ -9,7 +9,7 @@ import pytest
 from tests.data.dicom_files import write_dicom
 
 from medgraft.data.checks import check
-from medgraft.data.readers import warn_of_header
+from medgraft.data.readers import read_image, warn_of_header
 from medgraft.data.readers.identity import FLAGS
 
 ARRAY = np.arange(30, dtype=np.uint16).reshape(6, 5)
@@ -43,6 +43,16 @@ def test_values_against_the_standard_do_not_leak_through_warnings(
     path.write_bytes(raw)
     assert "PatientBirthDate" in warn_of_header(path)[0]
     assert not recwarn.list and "1 Jan 99" not in caplog.text
+
+
+def test_an_attribute_of_an_unknown_kind_is_told_and_no_crash(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", ARRAY, BurnedInAnnotation="YES")
+    raw = path.read_bytes()
+    assert raw.count(b"\x28\x00\x01\x03CS") == 1
+    path.write_bytes(raw.replace(b"\x28\x00\x01\x03CS", b"\x28\x00\x01\x03DO"))
+    np.testing.assert_array_equal(read_image(path).array[..., 0], ARRAY)
+    (told,) = warn_of_header(path)
+    assert told.startswith("The header is damaged (")
 
 
 def test_a_folder_tells_everything_once(tmp_path: Path) -> None:

@@ -141,12 +141,19 @@ def warn_of_header(reference: str | Path) -> list[str]:
     path, _ = split_part(reference)
     if not path.exists():
         return []  # in memory
+    try:
+        return _ask_header(path)
+    except Exception as error:  # attributes that reading pixels does not need may be nonsense too
+        return [f"The header is damaged ({type(error).__name__}): replace the file with an intact copy."]
+
+
+def _ask_header(path: Path) -> list[str]:
     if path.is_dir():
         return list(dict.fromkeys(told for file in dicom_files(path) for told in warn_of_identity(file)))
     reader = _reader_for(path, _READERS)
     if reader is zipped.read_zip:
         with zipped.unpack(path) as folder:
-            return warn_of_header(folder)
+            return _ask_header(folder)
     if reader is dicom.read_dicom:
         return warn_of_identity(path)
     return nifti.warn_of_conflict(path) if reader is nifti.read_nifti else []
