@@ -70,7 +70,7 @@ def demo(
 def budget(quick: bool) -> str:
     """What a reader must know about how long networks were trained."""
     epochs = QUICK_EPOCHS if quick else EPOCHS
-    told = f"Every network trained for {epochs} epochs, which is little for one from scratch: it gains most from more."
+    told = f"Every network trained for {epochs} epochs, which is little, most of all for one from scratch."
     return f"The demo ran with --quick, on one seed. {told}" if quick else told
 
 
