@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -262,4 +263,6 @@ def _brief(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is no image of this format"
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:160]}" if text else type(error).__name__
+    if not text:
+        return type(error).__name__
+    return f"{type(error).__name__}: {textwrap.shorten(text[0], 100, placeholder=' ...')}"
