@@ -82,17 +82,24 @@ class Preparation(BaseModel):
     """How file values become network input; part of a model's spec and replayed at prediction.
 
     Order: RGB to luminance, intensity, spacing or size, grey replicated, mean/std. Intensity statistics are
-    taken over all stored pixels and channels of an image, so they do not depend on `size`.
+    taken over all stored pixels and channels of an image or volume, so they do not depend on `size`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: tuple[int, int] | None = None
-    """(H, W) in pixels to resize to; None keeps the stored size."""
+    dimensions: Literal[2, 3] = 2
+    """2: the network sees images, and volumes slice by slice; 3: it sees volumes."""
+    slices: int = 1
+    """Of volumes, how many neighbouring slices a two-dimensional network sees as channels (2.5D): an odd number."""
+    patch: tuple[int, ...] | None = None
+    """(H, W) or (D, H, W) in prepared pixels: training draws crops of this size and prediction slides a window of
+    this size over the image; None takes whole images or slices. Segmentation only."""
+    size: tuple[int, ...] | None = None
+    """(H, W) or (D, H, W) in pixels to resize to; None keeps the stored size."""
     spacing: tuple[float, ...] | None = None
-    """Millimetres per pixel to resample to, (H, W) order; excludes `size`. Needs files that tell their spacing."""
+    """Millimetres per pixel to resample to, (H, W) or (D, H, W); excludes `size`. Needs files that tell theirs."""
     channels: int = 3
-    """Input channels: grey is replicated, RGB becomes luminance, anything else must match."""
+    """Input channels, `slices` included: grey is replicated, RGB becomes luminance, anything else must match."""
     intensity: Literal["unit", "percentiles", "zscore", "zscore_nonzero", "window", "none"] = "unit"
     """`unit`: [0, 1] by the dtype's range (signed and floats: by image minimum and maximum); `percentiles`:
     these two become 0 and 1, clipped; `zscore`: mean 0, sd 1 per image; `zscore_nonzero`: the same over
@@ -108,6 +115,14 @@ class Preparation(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Preparation:
+        for name, numbers in (("patch", self.patch), ("size", self.size), ("spacing", self.spacing)):
+            if numbers is not None and (len(numbers) != self.dimensions or any(n <= 0 for n in numbers)):
+                order = "(H, W)" if self.dimensions == 2 else "(D, H, W)"
+                raise ValueError(f"{name} must be {self.dimensions} positive numbers {order}")
+        if self.slices < 1 or self.slices % 2 == 0 or (self.slices > 1 and self.dimensions == 3):
+            raise ValueError("slices must be 1, or 3, 5, ... for a two-dimensional network")
+        if self.channels % self.slices:
+            raise ValueError("channels must be a multiple of slices")
         if self.size is not None and self.spacing is not None:
             raise ValueError("size and spacing exclude each other; keep one of the two")
         if self.intensity == "window" and self.window is None:

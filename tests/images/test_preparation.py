@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from medgraft.errors import DataError, SettingsError, ShapeError
-from medgraft.images.preparation import Preparer, resize
+from medgraft.images.preparation import Preparer
+from medgraft.images.resampling import resize
 from medgraft.types import Preparation
 
 
@@ -191,10 +192,68 @@ def test_missing_spacing_is_told_where_it_is_needed(spacing: tuple[float, ...] |
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object]) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises((SettingsError, ValueError)):
         Preparer(Preparation.model_validate(settings))
 
 
 def test_restore_needs_one_image() -> None:
     with pytest.raises(ShapeError):
         Preparer(Preparation()).restore(torch.zeros(1, 2, 4, 4), (8, 8))
+
+
+def volume_of(shape: tuple[int, ...] = (4, 10, 12), seed: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-200, 300, (*shape, 1)).astype(np.int16)
+
+
+def test_a_two_dimensional_network_sees_a_volume_slice_by_slice_with_the_intensities_of_the_whole() -> None:
+    stored = volume_of()
+    settings = Preparation(channels=1, intensity="percentiles", size=(5, 6))
+    prepared = Preparer(settings).volume(stored, (3.0, 1.0, 1.0))
+    assert prepared.shape == (1, 4, 5, 6)
+    low, high = np.percentile(stored, (1, 99))
+    scaled = np.clip((stored[..., 0] - low) / (high - low), 0, 1).astype(np.float32)
+    for index in range(4):
+        expected = resize(torch.from_numpy(scaled[index])[None], (5, 6))
+        torch.testing.assert_close(prepared[:, index], expected, atol=1e-5, rtol=0)
+
+
+def test_a_volume_is_resampled_to_a_spacing_and_its_mask_with_it() -> None:
+    stored = volume_of((6, 10, 12))
+    three = Preparer(Preparation(dimensions=3, channels=1, intensity="none", spacing=(1.5, 2.0, 1.0)))
+    assert three.volume(stored, (3.0, 1.0, 1.0)).shape == (1, 12, 5, 12)
+    mask = three.volume_mask((stored[..., 0] > 0).astype(np.int64) * 300, (3.0, 1.0, 1.0))
+    assert mask.shape == (12, 5, 12) and mask.dtype == np.uint16
+    np.testing.assert_array_equal(mask, (np.repeat(stored[:, 1::2, :, 0], 2, axis=0) > 0) * 300)
+    two = Preparer(Preparation(channels=1, intensity="none", spacing=(2.0, 1.0)))
+    assert two.volume(stored, (3.0, 1.0, 1.0)).shape == (1, 6, 5, 12)
+    with pytest.raises(DataError, match="three-dimensional"):
+        three.image(stored[0])
+    with pytest.raises(DataError, match="3 positive spacings"):
+        three.volume(stored)
+
+
+def test_neighbouring_slices_become_channels_and_mean_and_sd_apply_to_each() -> None:
+    settings = Preparation(slices=3, channels=3, intensity="none", mean=(1.0, 2.0, 3.0), std=(2.0, 2.0, 4.0))
+    prepare = Preparer(settings)
+    block = prepare.volume(volume_of((3, 4, 4)))
+    made = prepare.to_input(block)
+    for channel, (mean, sd) in enumerate([(1, 2), (2, 2), (3, 4)]):
+        torch.testing.assert_close(made[channel], (block[0, channel] - mean) / sd)
+    single = volume_of((1, 4, 4))[0]
+    repeated = prepare.image(single)
+    torch.testing.assert_close(repeated[1], (torch.from_numpy(single[..., 0]).float() - 2) / 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"slices": 2, "channels": 2},
+        {"slices": 3, "channels": 3, "dimensions": 3},
+        {"slices": 3, "channels": 4},
+        {"dimensions": 3, "size": (4, 4)},
+        {"patch": (4, 4, 4)},
+    ],
+)
+def test_settings_of_volumes_that_contradict_one_another_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Preparation.model_validate(settings)

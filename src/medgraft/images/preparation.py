@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from medgraft.errors import DataError, SettingsError, ShapeError
+from medgraft.images.resampling import nearest, resize
 from medgraft.types import Preparation
 
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -62,8 +62,53 @@ class Preparer:
         Raises:
             DataError: wrong shape or channels, NaN or infinite values, a spacing that is missing.
         """
-        _check_image(array)
-        size = self.size_of(array.shape[:2], spacing)
+        if self.preparation.dimensions == 3:
+            raise DataError(
+                "Preparation", "volumes, because the network is three-dimensional", "this is a single image",
+                "Give volumes, or choose a two-dimensional network.",
+            )  # fmt: skip
+        values = self._stored(array, spacing, ndim=3)
+        return self.to_input(values[:, None].expand(-1, self.preparation.slices, -1, -1))
+
+    def volume(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
+        """Prepare one volume, up to what windows of it have in common; `to_input` makes the rest.
+
+        Args:
+            array: (D, H, W, C), bool, integer or float, the file's own numbers; finite.
+            spacing: millimetres per voxel, (D, H, W) order; needed where the preparation resamples to a spacing.
+
+        Returns: (c, d, h, w) float32 with the channels of one slice, not yet replicated or standardised. A
+            two-dimensional network keeps the number of slices.
+
+        Raises:
+            DataError: as for `image`.
+        """
+        return self._stored(array, spacing, ndim=4)
+
+    def to_input(self, block: Tensor) -> Tensor:
+        """Make network input of a part of a prepared volume.
+
+        Args:
+            block: (c, d, h, w) of `volume`; for a two-dimensional network d is `preparation.slices`.
+
+        Returns: (C, h, w), neighbouring slices as channels, or (C, d, h, w).
+
+        >>> Preparer(Preparation(channels=3, slices=3)).to_input(torch.zeros(1, 3, 5, 6)).shape
+        torch.Size([3, 5, 6])
+        """
+        per_slice = self.preparation.channels // self.preparation.slices
+        if block.shape[0] != per_slice:
+            block = block.repeat(per_slice, 1, 1, 1)
+        if self.preparation.dimensions == 2:
+            block = block.transpose(0, 1).flatten(0, 1)
+        if self._mean is not None and self._std is not None:
+            shape = (-1, *[1] * (block.ndim - 1))
+            block = (block - self._mean.view(shape)) / self._std.view(shape)
+        return block
+
+    def _stored(self, array: np.ndarray, spacing: Sequence[float] | None, ndim: int) -> Tensor:
+        _check_image(array, ndim)
+        size = self.size_of(array.shape[:-1], spacing)
         values = torch.from_numpy(np.array(np.moveaxis(array, -1, 0), dtype=np.float32, order="C"))
         if array.dtype.kind == "f" and not torch.isfinite(values).all():
             bad = int((~torch.isfinite(values)).sum())
@@ -73,13 +118,7 @@ class Preparer:
                 f"{bad} of {values.numel()} values of this image are NaN or infinite",
                 "Repair or remove this image.",
             )
-        values = self._fewer_channels(values)
-        values = resize(self._scale(values, array.dtype), size)
-        if values.shape[0] != self.preparation.channels:
-            values = values.repeat(self.preparation.channels, 1, 1)
-        if self._mean is not None and self._std is not None:
-            values = (values - self._mean) / self._std
-        return values
+        return resize(self._scale(self._fewer_channels(values), array.dtype), size)
 
     def mask(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> Tensor:
         """Prepare one mask, keeping its labels (nearest pixel, aligned with the image).
@@ -95,28 +134,26 @@ class Preparer:
         """
         if array.ndim == 3 and array.shape[2] == 1:
             array = array[:, :, 0]
-        if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "buif":
-            raise DataError(
-                "Preparation",
-                "a mask of numbers with shape (H, W) or (H, W, 1)",
-                f"this one is {array.dtype} with shape {array.shape}",
-                "Store one label per pixel.",
-            )
-        if array.dtype.kind == "f" and not (
-            np.isfinite(array).all() and np.array_equal(array, np.rint(array))
-        ):
-            raise DataError(
-                "Preparation",
-                "whole-numbered mask labels",
-                "this mask holds fractions, NaN or infinite values",
-                "Round it, or save it without interpolation.",
-            )
-        height, width = self.size_of(array.shape, spacing)
-        rows = _nearest(array.shape[0], height)
-        columns = _nearest(array.shape[1], width)
-        return torch.from_numpy(array[rows[:, None], columns].astype(np.int64))
+        _check_labels(array, ndim=2)
+        return torch.from_numpy(_nearest_of(array, self.size_of(array.shape, spacing)).astype(np.int64))
 
-    def restore(self, scores: Tensor, shape: tuple[int, int]) -> Tensor:
+    def volume_mask(self, array: np.ndarray, spacing: Sequence[float] | None = None) -> np.ndarray:
+        """Prepare the mask of a volume (nearest voxel, aligned with `volume`).
+
+        Args:
+            array: (D, H, W) whole-numbered labels from 0 on, of any real dtype.
+            spacing: as for `volume`.
+
+        Returns: (d, h, w) uint8, or uint16 where labels exceed 255.
+
+        Raises:
+            DataError: as for `mask`.
+        """
+        _check_labels(array, ndim=3)
+        labels = _nearest_of(array, self.size_of(array.shape, spacing))
+        return labels.astype(np.uint8 if labels.max() <= 255 else np.uint16)
+
+    def restore(self, scores: Tensor, shape: Sequence[int]) -> Tensor:
         """Bring per-pixel scores back to the stored resolution of their image.
 
         Args:
@@ -137,26 +174,35 @@ class Preparer:
             )
         return resize(scores.float(), shape)
 
-    def size_of(self, shape: Sequence[int], spacing: Sequence[float] | None = None) -> tuple[int, int]:
-        """Tell the prepared (h, w) of an image stored as (H, W).
+    def size_of(self, shape: Sequence[int], spacing: Sequence[float] | None = None) -> tuple[int, ...]:
+        """Tell the prepared (h, w) of an image stored as (H, W), or the (d, h, w) of a volume.
 
         >>> Preparer(Preparation(spacing=(0.5, 0.5))).size_of((100, 80), spacing=(1.0, 0.25))
         (200, 40)
+        >>> Preparer(Preparation(size=(32, 32))).size_of((90, 100, 80))
+        (90, 32, 32)
         """
+        dimensions = self.preparation.dimensions
+        if len(shape) > dimensions:  # slice by slice
+            flat = None if spacing is None else spacing[-dimensions:]
+            return (*map(int, shape[:-dimensions]), *self.size_of(shape[-dimensions:], flat))
         if self.preparation.size is not None:
             return self.preparation.size
         wanted = self.preparation.spacing
         if wanted is None:
-            return int(shape[0]), int(shape[1])
-        if spacing is None or len(spacing) != 2 or not all(np.isfinite(s) and s > 0 for s in spacing):
+            return tuple(map(int, shape))
+        if (
+            spacing is None
+            or len(spacing) != len(wanted)
+            or not all(np.isfinite(s) and s > 0 for s in spacing)
+        ):
             raise DataError(
                 "Preparation",
                 f"the pixel spacing in millimetres to resample to {tuple(wanted)}",
                 "the file tells none" if spacing is None else f"the file tells {tuple(spacing)}",
-                "Use files that hold two positive spacings, or prepare by size instead of spacing.",
+                f"Use files that hold {len(wanted)} positive spacings, or prepare by size instead of spacing.",
             )
-        height, width = (max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted))
-        return height, width
+        return tuple(max(1, round(n * s / w)) for n, s, w in zip(shape, spacing, wanted))
 
     @property
     def value_range(self) -> ValueRange | None:
@@ -174,11 +220,12 @@ class Preparer:
         )
 
     def _fewer_channels(self, values: Tensor) -> Tensor:
-        stored, wanted = values.shape[0], self.preparation.channels
+        stored, wanted = values.shape[0], self.preparation.channels // self.preparation.slices
         if stored == wanted or stored == 1:
             return values
         if stored == 3 and wanted == 1:
-            return (values * values.new_tensor(LUMINANCE)[:, None, None]).sum(0, keepdim=True)
+            weights = values.new_tensor(LUMINANCE).view(3, *[1] * (values.ndim - 1))
+            return (values * weights).sum(0, keepdim=True)
         raise DataError(
             "Preparation",
             f"images of {wanted} channel{'s' if wanted > 1 else ''} (or grey ones)",
@@ -195,7 +242,7 @@ class Preparer:
                 if dtype.kind == "b":
                     return values
                 if dtype.kind == "u":
-                    return values / float(np.iinfo(dtype).max)
+                    return values.div_(float(np.iinfo(dtype).max))
                 low, high = (float(v) for v in torch.aminmax(values))
             case "percentiles":
                 low, high = (float(v) for v in np.percentile(values.numpy(), settings.percentiles))
@@ -209,21 +256,7 @@ class Preparer:
                 return _standardise(values, (values != 0).any(0, keepdim=True).expand_as(values))
         if high <= low:
             return torch.zeros_like(values)
-        return ((values - low) / (high - low)).clamp_(0.0, 1.0)
-
-
-def resize(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (C, H, W) float to (C, *size): bilinear by pixel centres, antialiased where it shrinks.
-
-    >>> resize(torch.tensor([[[0.0, 1.0, 2.0, 3.0]]]), (1, 2))
-    tensor([[[0.7143, 2.2857]]])
-    """
-    if tuple(values.shape[-2:]) == tuple(size):
-        return values
-    # antialias=True equals plain bilinear where the image grows.
-    return interpolate(values[None], size=tuple(size), mode="bilinear", align_corners=False, antialias=True)[
-        0
-    ]
+        return values.sub_(low).div_(high - low).clamp_(0.0, 1.0)  # a copy of the caller's numbers
 
 
 def _standardise(values: Tensor, where: Tensor | None = None) -> Tensor:
@@ -237,14 +270,8 @@ def _standardise(values: Tensor, where: Tensor | None = None) -> Tensor:
     return scaled if where is None else torch.where(where, scaled, 0.0)
 
 
-def _nearest(stored: int, wanted: int) -> np.ndarray:
-    """Index of the stored pixel whose area holds each wanted pixel's centre."""
-    centres: np.ndarray = (2 * np.arange(wanted) + 1) * stored // (2 * wanted)
-    return centres
-
-
 def _per_channel(values: tuple[float, ...] | None) -> Tensor | None:
-    return None if values is None else torch.tensor(values, dtype=torch.float32)[:, None, None]
+    return None if values is None else torch.tensor(values, dtype=torch.float32)
 
 
 def _check_settings(settings: Preparation) -> None:
@@ -263,18 +290,39 @@ def _check_settings(settings: Preparation) -> None:
             f"got {settings.window}",
             "Mend window.",
         )
-    for name, pair in (("size", settings.size), ("spacing", settings.spacing)):
-        if pair is not None and (len(pair) != 2 or not all(n > 0 for n in pair)):
-            raise SettingsError(
-                "Preparation", f"a {name} of two positive numbers (H, W)", f"got {pair}", f"Mend {name}."
-            )
 
 
-def _check_image(array: np.ndarray) -> None:
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "buif":
+def _check_labels(array: np.ndarray, ndim: int) -> None:
+    if array.ndim != ndim or array.size == 0 or array.dtype.kind not in "buif":
         raise DataError(
             "Preparation",
-            "an image of numbers with shape (H, W, C)",
+            "a mask of numbers with shape " + ("(H, W) or (H, W, 1)" if ndim == 2 else "(D, H, W)"),
             f"this one is {array.dtype} with shape {array.shape}",
-            "Save it as one 2D image with channels last.",
+            "Store one label per pixel.",
+        )
+    if array.dtype.kind == "f" and not (np.isfinite(array).all() and np.array_equal(array, np.rint(array))):
+        raise DataError(
+            "Preparation",
+            "whole-numbered mask labels",
+            "this mask holds fractions, NaN or infinite values",
+            "Round it, or save it without interpolation.",
+        )
+
+
+def _nearest_of(array: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """The array at another size, each pixel that of the nearest stored one."""
+    if array.shape == tuple(size):
+        return array
+    chosen = np.ix_(*(nearest(stored, wanted).numpy() for stored, wanted in zip(array.shape, size)))
+    return np.asarray(array[chosen])
+
+
+def _check_image(array: np.ndarray, ndim: int) -> None:
+    if array.ndim != ndim or array.size == 0 or array.dtype.kind not in "buif":
+        shape, what = ("(H, W, C)", "one 2D image") if ndim == 3 else ("(D, H, W, C)", "one volume")
+        raise DataError(
+            "Preparation",
+            f"an image of numbers with shape {shape}",
+            f"this one is {array.dtype} with shape {array.shape}",
+            f"Save it as {what} with channels last.",
         )

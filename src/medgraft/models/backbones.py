@@ -138,7 +138,7 @@ class Classifier(Model):
         head = tuple(f"net.{prefix}{name}" for name, _ in self.net.get_classifier().named_parameters())
         return named | ({"head": head} if head else {})
 
-    def resized_state(self, size: tuple[int, int]) -> dict[str, Tensor]:
+    def resized_state(self, size: tuple[int, ...]) -> dict[str, Tensor]:
         """This model's weights as they are for another input size: position embeddings interpolated."""
         net = copy.deepcopy(self.net)
         if hasattr(net, "set_input_size"):
@@ -151,7 +151,7 @@ class Classifier(Model):
         head: nn.Module = net.get_classifier()
         return head
 
-    def _set_size(self, size: tuple[int, int] | None) -> None:
+    def _set_size(self, size: tuple[int, ...] | None) -> None:
         own = own_size(self.net)
         if size is None or own is None or size == own:
             return
@@ -209,7 +209,7 @@ def create_network(architecture: str, classes: int, channels: int) -> Any:
     return network
 
 
-def own_size(network: Any) -> tuple[int, int] | None:
+def own_size(network: Any) -> tuple[int, ...] | None:
     """The only image size (H, W) a timm network takes, or None where any will do."""
     if not network.pretrained_cfg.get("fixed_input_size"):
         return None

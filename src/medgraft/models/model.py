@@ -90,7 +90,7 @@ class Model(nn.Module):
             grouped.setdefault(name.split(".")[0], []).append(name)
         return {block: tuple(names) for block, names in grouped.items()}
 
-    def resized_state(self, size: tuple[int, int]) -> dict[str, Tensor]:
+    def resized_state(self, size: tuple[int, ...]) -> dict[str, Tensor]:
         """This model's weights as another image size (H, W) needs them: the same, unless it has positions."""
         return dict(self.state_dict())
 

@@ -77,7 +77,7 @@ def regraft(
     channels: int | None = None,
     *,
     kind: Kind | None = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     keep_source_head: bool = False,
 ) -> tuple[Model, Plan]:
     """A copy of a model for other classes, channels, kind or image size; the model given stays as it was.
@@ -233,7 +233,7 @@ def _target_spec(
     classes: tuple[str, ...],
     channels: int | None,
     kind: Kind | None,
-    size: tuple[int, int] | None,
+    size: tuple[int, ...] | None,
 ) -> ModelSpec:
     able = type(model).kinds
     if kind is None:

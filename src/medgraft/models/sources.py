@@ -35,7 +35,7 @@ def open_source(
     kind: Kind | None = None,
     classes: Sequence[str] = (),
     channels: int | None = None,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, ...] | None = None,
     architecture: str | None = None,
 ) -> Model:
     """Open a source model by name, folder or file.
@@ -88,7 +88,7 @@ def _fitted(
     kind: Kind | None,
     classes: tuple[str, ...],
     channels: int | None,
-    size: tuple[int, int] | None,
+    size: tuple[int, ...] | None,
 ) -> Model:
     """The source itself where it already is what was asked for, else regrafted."""
     kind = kind or source.spec.kind
@@ -107,7 +107,7 @@ def _fitted(
 
 
 def _open_random(
-    name: str, kind: Kind | None, classes: tuple[str, ...], channels: int, size: tuple[int, int] | None
+    name: str, kind: Kind | None, classes: tuple[str, ...], channels: int, size: tuple[int, ...] | None
 ) -> Model:
     kind = kind or ("segment" if name == "unet" else "classify")
     if kind != "encode" and not classes:
