@@ -1,9 +1,10 @@
-"""A two-dimensional U-Net whose blocks have names, so that "first layers" and "bottleneck" mean something."""
+"""A U-Net for images or volumes whose blocks have names, so that "first layers" and "bottleneck" mean something."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import gcd
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +16,22 @@ from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
 Norm = Literal["batch", "instance", "group", "none"]
+Dimensions = Literal[2, 3]
 MOST_GROUPS = 8
+
+_ByDimensions = dict[int, Callable[..., nn.Module]]
+_CONVOLUTION: _ByDimensions = {2: nn.Conv2d, 3: nn.Conv3d}
+_ENLARGEMENT: _ByDimensions = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+_BATCH_NORM: _ByDimensions = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_INSTANCE_NORM: _ByDimensions = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_POOL: dict[int, Callable[..., Tensor]] = {2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
 @register
 class UNet(Model):
-    """A U-Net that gives every pixel a class.
+    """A U-Net that gives every pixel of an image, or voxel of a volume, a class.
 
-    Blocks from input to output: encoder1 .. encoderN, bottleneck, decoderN .. decoder1, head. Images of any
+    Blocks from input to output: encoder1 .. encoderN, bottleneck, decoderN .. decoder1, head. Inputs of any
     size work: they are padded inside by repeating their edge, and the outputs are cropped back.
 
     Args:
@@ -31,8 +40,12 @@ class UNet(Model):
         depth: number of halvings, N.
         residual: add a shortcut around each pair of convolutions.
         norm: after each convolution; `group` has at most 8 groups.
+        dimensions: 2 for images (B, C, H, W), 3 for volumes (B, C, D, H, W).
+        flat_levels: of a volume with thick slices, how many first levels convolve and halve within slices only
+            (1x3x3, 1x2x2); each is worth a factor of about two between slice distance and pixel spacing.
 
-    Source: Ronneberger et al. 2015. Differs: padded convolutions, a norm, a quarter of the width by default.
+    Source: Ronneberger et al. 2015; Cicek et al. 2016 for volumes; Isensee et al. 2021 for thick slices.
+        Differs: padded convolutions, a norm, a quarter of the width by default.
 
     >>> model = UNet(ModelSpec(kind="segment", classes=("rest", "nucleus")), width=4, depth=2)
     >>> list(model.blocks())
@@ -51,6 +64,8 @@ class UNet(Model):
         depth: int = 4,
         residual: bool = False,
         norm: Norm = "batch",
+        dimensions: Dimensions = 2,
+        flat_levels: int = 0,
     ) -> None:
         super().__init__(spec)
         if width < 1 or depth < 1 or norm not in get_args(Norm):
@@ -58,38 +73,51 @@ class UNet(Model):
                 "UNet", f"width and depth of at least 1 and a norm among {', '.join(get_args(Norm))}",
                 f"got width={width}, depth={depth}, norm={norm!r}", "Change these settings.",
             )  # fmt: skip
+        most_flat = depth if dimensions == 3 else 0
+        if dimensions not in get_args(Dimensions) or not 0 <= flat_levels <= most_flat:
+            raise ModelError(
+                "UNet", f"2 dimensions, or 3 and at most depth={depth} flat levels",
+                f"got dimensions={dimensions}, flat_levels={flat_levels}", "Change these settings.",
+            )  # fmt: skip
         self.width, self.depth, self.residual = width, depth, residual
         self.norm: Norm = norm
+        self.dimensions: Dimensions = dimensions
+        self.flat_levels = flat_levels
+        layers = _Layers(dimensions, norm, residual)
         channels = spec.channels
         for level in range(1, depth + 1):
-            self.add_module(f"encoder{level}", _Convolutions(channels, width, residual, norm))
+            flat = level <= flat_levels
+            self.add_module(f"encoder{level}", _Convolutions(channels, width, layers, flat))
             channels, width = width, width * 2
-        self.bottleneck = _Convolutions(channels, width, residual, norm)
+        self.bottleneck = _Convolutions(channels, width, layers, flat=False)
         for level in range(depth, 0, -1):
-            self.add_module(f"decoder{level}", _Decoder(width, residual, norm))
+            self.add_module(f"decoder{level}", _Decoder(width, layers, flat=level <= flat_levels))
             width //= 2
         if spec.kind == "segment":
-            self.head = nn.Conv2d(width, len(spec.classes), kernel_size=1)
+            self.head = layers.convolution(width, len(spec.classes), (1,) * dimensions)
 
     def config(self) -> JSON:
-        """Width, depth, residual, norm."""
-        return {"width": self.width, "depth": self.depth, "residual": self.residual, "norm": self.norm}
+        """Width, depth, residual, norm, dimensions, flat levels."""
+        names = ("width", "depth", "residual", "norm", "dimensions", "flat_levels")
+        return {name: getattr(self, name) for name in names}
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) to logits (B, K, H, W), or to features (B, D) for `encode`."""
+        """(B, C, *spatial) to logits (B, K, *spatial), or to features (B, D) for `encode`."""
         if self.spec.kind == "encode":
             return self.features(images)
-        padded, (top, left) = self._pad(images)
+        padded, before = self._pad(images)
         inner, skipped = self._encode(padded)
         for level in range(self.depth, 0, -1):
             inner = self.get_submodule(f"decoder{level}")(inner, skipped[level - 1])
         outputs: Tensor = self.head(inner)
-        return outputs[..., top : top + images.shape[2], left : left + images.shape[3]]
+        for axis, (start, length) in enumerate(zip(before, images.shape[2:]), start=2):
+            outputs = outputs.narrow(axis, start, length)
+        return outputs
 
     def features(self, images: Tensor) -> Tensor:
-        """Mean of the bottleneck over space: (B, C, H, W) to (B, width * 2**depth)."""
+        """Mean of the bottleneck over space: (B, C, *spatial) to (B, width * 2**depth)."""
         inner, _ = self._encode(self._pad(images)[0])
-        return inner.mean(dim=(2, 3))
+        return inner.mean(dim=tuple(range(2, inner.ndim)))
 
     def _encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         skipped: list[Tensor] = []
@@ -97,37 +125,73 @@ class UNet(Model):
         for level in range(1, self.depth + 1):
             inner = self.get_submodule(f"encoder{level}")(inner)
             skipped.append(inner)
-            inner = functional.max_pool2d(inner, kernel_size=2)
+            inner = _POOL[self.dimensions](
+                inner, kernel_size=_sides(2, self.dimensions, flat=level <= self.flat_levels)
+            )
         return self.bottleneck(inner), skipped
 
-    def _pad(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Pad to a multiple of 2**depth, at least twice it: norms need more than one value per channel."""
-        if images.ndim != 4 or images.shape[1] != self.spec.channels:
+    def _pad(self, images: Tensor) -> tuple[Tensor, list[int]]:
+        """Pad to a multiple of what is halved, and tell how much was put before each axis.
+
+        Height and width become at least two multiples: norms need more than one value per channel.
+        """
+        if images.ndim != 2 + self.dimensions or images.shape[1] != self.spec.channels:
+            axes = ", ".join("DHW"[-self.dimensions :])
             raise ShapeError(
-                "UNet", f"images of shape (B, {self.spec.channels}, H, W)", f"got {tuple(images.shape)}",
+                "UNet", f"images of shape (B, {self.spec.channels}, {axes})", f"got {tuple(images.shape)}",
                 "Prepare them as model.spec.preparation says, or regraft its channels.",
             )  # fmt: skip
-        unit = 2**self.depth
-        height, width = (max(2, -(-side // unit)) * unit - side for side in images.shape[2:])
-        top, left = height // 2, width // 2
-        edges = (left, width - left, top, height - top)
-        padded = functional.pad(images, edges, mode="replicate") if any(edges) else images
-        return padded, (top, left)
+        before: list[int] = []
+        edges: list[int] = []
+        for axis, length in zip("DHW"[-self.dimensions :], images.shape[2:]):
+            unit, fewest = 2**self.depth, 2
+            if axis == "D":
+                unit, fewest = 2 ** (self.depth - self.flat_levels), 1
+            missing = max(fewest, -(-length // unit)) * unit - length
+            before.append(missing // 2)
+            edges = [missing // 2, missing - missing // 2, *edges]  # torch lists the last axis first
+        return functional.pad(images, edges, mode="replicate") if any(edges) else images, before
+
+
+class _Layers(NamedTuple):
+    """What the layers of one network have in common."""
+
+    dimensions: Dimensions
+    norm: Norm
+    residual: bool
+
+    def convolution(self, inputs: int, outputs: int, sides: tuple[int, ...], bias: bool = True) -> nn.Module:
+        around = tuple(side // 2 for side in sides)
+        return _CONVOLUTION[self.dimensions](inputs, outputs, sides, padding=around, bias=bias)
+
+    def enlargement(self, inputs: int, outputs: int, sides: tuple[int, ...]) -> nn.Module:
+        return _ENLARGEMENT[self.dimensions](inputs, outputs, sides, stride=sides)
+
+    def normalisation(self, channels: int) -> nn.Module:
+        if self.norm == "batch":
+            return _BATCH_NORM[self.dimensions](channels)
+        if self.norm == "instance":
+            return _INSTANCE_NORM[self.dimensions](channels, affine=True)
+        if self.norm == "group":
+            return nn.GroupNorm(gcd(MOST_GROUPS, channels), channels)
+        return nn.Identity()
 
 
 class _Convolutions(nn.Module):
-    """Two 3x3 convolutions, each with norm and ReLU; `residual` adds a shortcut before the last ReLU."""
+    """Two convolutions of side 3, each with norm and ReLU; `residual` adds a shortcut before the last ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, residual: bool, norm: Norm) -> None:
+    def __init__(self, inputs: int, outputs: int, layers: _Layers, flat: bool) -> None:
         super().__init__()
-        bias = norm == "none"
-        self.first = nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=bias)
-        self.first_norm = _norm(norm, outputs)
-        self.second = nn.Conv2d(outputs, outputs, kernel_size=3, padding=1, bias=bias)
-        self.second_norm = _norm(norm, outputs)
+        sides = _sides(3, layers.dimensions, flat)
+        bias = layers.norm == "none"
+        self.first = layers.convolution(inputs, outputs, sides, bias)
+        self.first_norm = layers.normalisation(outputs)
+        self.second = layers.convolution(outputs, outputs, sides, bias)
+        self.second_norm = layers.normalisation(outputs)
         self.shortcut: nn.Module | None = None
-        if residual:
-            self.shortcut = nn.Conv2d(inputs, outputs, kernel_size=1) if inputs != outputs else nn.Identity()
+        if layers.residual:
+            ones = (1,) * layers.dimensions
+            self.shortcut = layers.convolution(inputs, outputs, ones) if inputs != outputs else nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         inner = self.first_norm(self.first(images)).relu()
@@ -140,21 +204,16 @@ class _Convolutions(nn.Module):
 class _Decoder(nn.Module):
     """Doubles the size, halves the channels, and convolves together with what the encoder skipped across."""
 
-    def __init__(self, inputs: int, residual: bool, norm: Norm) -> None:
+    def __init__(self, inputs: int, layers: _Layers, flat: bool) -> None:
         super().__init__()
-        self.enlarge = nn.ConvTranspose2d(inputs, inputs // 2, kernel_size=2, stride=2)
-        self.convolutions = _Convolutions(inputs, inputs // 2, residual, norm)
+        self.enlarge = layers.enlargement(inputs, inputs // 2, _sides(2, layers.dimensions, flat))
+        self.convolutions = _Convolutions(inputs, inputs // 2, layers, flat)
 
     def forward(self, inner: Tensor, skipped: Tensor) -> Tensor:
         outputs: Tensor = self.convolutions(torch.cat([skipped, self.enlarge(inner)], dim=1))
         return outputs
 
 
-def _norm(norm: Norm, channels: int) -> nn.Module:
-    if norm == "batch":
-        return nn.BatchNorm2d(channels)
-    if norm == "instance":
-        return nn.InstanceNorm2d(channels, affine=True)
-    if norm == "group":
-        return nn.GroupNorm(gcd(MOST_GROUPS, channels), channels)
-    return nn.Identity()
+def _sides(side: int, dimensions: Dimensions, flat: bool) -> tuple[int, ...]:
+    """Sides of a kernel; a flat one reaches over one slice only."""
+    return (1, side, side) if flat else (side,) * dimensions
