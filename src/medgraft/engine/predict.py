@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from medgraft.data.cohort import Cohort
+from medgraft.engine.flips import Axis, flip_dims, flipped_probabilities
 from medgraft.engine.loading import Loader
 from medgraft.engine.progress import progress_bar
-from medgraft.errors import ModelError
+from medgraft.engine.sliding import segment_volume
+from medgraft.errors import DataError, MedgraftError, ModelError
 from medgraft.images.preparation import Preparer
 from medgraft.models.model import Model
+from medgraft.types import Preparation
 
 
 class Predicted(NamedTuple):
@@ -30,11 +33,11 @@ class Predicted(NamedTuple):
 
 
 class PredictedMask(NamedTuple):
-    """One image's predicted segmentation at its native resolution.
+    """One image's or volume's predicted segmentation at its native resolution.
 
     row: position in the cohort.
-    labels: (H, W) integer class map.
-    confidence: (H, W) float32, the probability of the predicted class.
+    labels: (H, W) or (D, H, W) integer class map.
+    confidence: of the same shape, float32, the probability of the predicted class.
     """
 
     row: int
@@ -49,6 +52,7 @@ def predict_labels(
     batch_size: int = 32,
     device: str | torch.device = "cpu",
     loader: Loader | None = None,
+    flips: Sequence[Axis] = (),
     shown: bool | None = False,
 ) -> Predicted:
     """Predict a whole cohort with a classifier.
@@ -59,6 +63,7 @@ def predict_labels(
         batch_size: images per forward pass; does not change the result.
         device: where to compute; the model is left where it was.
         loader: prepared rows to reuse; must stem from the same cohort and preparation.
+        flips: axes to mirror; predictions are averaged over all combinations.
         shown: progress bar; None shows it at a terminal.
 
     Raises:
@@ -69,7 +74,7 @@ def predict_labels(
             "predict_labels", "a model that classifies", f"this one's kind is {model.spec.kind!r}",
             "Use predict_masks for segmentation, extract_features for an encoder.",
         )  # fmt: skip
-    parts = list(_forward(model, cohort, batch_size, device, loader, shown))
+    parts = list(_forward(model, cohort, batch_size, device, loader, flips, shown))
     probabilities = np.concatenate([probabilities for _, probabilities, _ in parts])
     labels = np.concatenate([labels for _, _, labels in parts])
     order = np.argsort(np.concatenate([rows for rows, _, _ in parts]), kind="stable")
@@ -83,25 +88,85 @@ def predict_masks(
     batch_size: int = 16,
     device: str | torch.device = "cpu",
     loader: Loader | None = None,
+    flips: Sequence[Axis] = (),
     shown: bool | None = False,
 ) -> Iterator[PredictedMask]:
-    """Segment a cohort image by image, at native resolution; holds one batch in memory.
+    """Segment a cohort image by image, or volume by volume, at native resolution.
+
+    Holds one batch of images in memory, or one volume; see `segment_volume`.
 
     Raises:
         ModelError: the model does not segment.
+        DataError: single images for a three-dimensional network; as `Cohort.picture`.
     """
     if model.spec.kind != "segment":
         raise ModelError(
             "predict_masks", "a model that segments", f"this one's kind is {model.spec.kind!r}",
             "Use predict_labels for a classifier.",
         )  # fmt: skip
+    flip_dims(flips, model.spec.preparation.dimensions)  # refused before anything is read
+    if len(cohort) and needs_windows(model.spec.preparation, cohort):
+        yield from _slide(model, cohort, batch_size, device, flips, shown)
+        return
     preparer = Preparer(model.spec.preparation)
-    for rows, probabilities, _ in _forward(model, cohort, batch_size, device, loader, shown):
+    for rows, probabilities, _ in _forward(model, cohort, batch_size, device, loader, flips, shown):
         for row, scores in zip(rows, torch.from_numpy(probabilities)):
             shape = cohort.picture(int(row)).array.shape[:2]
             native = preparer.restore(scores, shape)
             confidence, labels = native.max(dim=0)
             yield PredictedMask(int(row), labels.numpy(), confidence.numpy())
+
+
+def needs_windows(preparation: Preparation, cohort: Cohort) -> bool:
+    """Whether rows are volumes, or larger than what the network sees at a time; the first row tells."""
+    is_flat = preparation.dimensions == 2 and preparation.patch is None
+    return not is_flat or cohort.picture(0).array.ndim == 4
+
+
+def _slide(
+    model: Model,
+    cohort: Cohort,
+    batch_size: int,
+    device: str | torch.device,
+    flips: Sequence[Axis],
+    shown: bool | None,
+) -> Iterator[PredictedMask]:
+    preparer = Preparer(model.spec.preparation)
+    windows = batch_size if model.spec.preparation.dimensions == 2 else max(1, batch_size // 8)
+
+    def predict(images: Tensor) -> Tensor:
+        return flipped_probabilities(model, channels_last(images.to(device)), flips).cpu()
+
+    with placed(model, device), progress_bar("predicting", len(cohort), shown) as advance:
+        for row in range(len(cohort)):
+            volume, shape = prepare_volume(preparer, cohort, row)
+            result = segment_volume(
+                predict,
+                preparer,
+                volume,
+                (1, *shape)[-3:],
+                len(model.spec.classes),
+                batch_size=windows,
+            )
+            yield PredictedMask(row, result.labels.reshape(shape), result.confidence.reshape(shape))
+            advance(None)
+
+
+def prepare_volume(preparer: Preparer, cohort: Cohort, row: int) -> tuple[Tensor, tuple[int, ...]]:
+    """A row as (c, d, h, w), a single image as a volume of one slice; and its shape as stored."""
+    array, spacing = cohort.picture(row)
+    shape = array.shape[:-1]
+    try:
+        if array.ndim == 4:
+            return preparer.volume(array, spacing), shape
+        if preparer.preparation.dimensions == 3:
+            raise DataError(
+                "A three-dimensional network", "volumes", "this is a single image", "Give volumes only."
+            )
+        return preparer.volume(array[None], None if spacing is None else (1.0, *spacing)), shape
+    except MedgraftError as error:
+        error.got += f" ({cohort.where('image', row)})"
+        raise
 
 
 def _forward(
@@ -110,14 +175,22 @@ def _forward(
     batch_size: int,
     device: str | torch.device,
     loader: Loader | None,
+    flips: Sequence[Axis],
     shown: bool | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     groups = batch_rows(model, cohort, batch_size)
     with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
         for rows in groups:
-            predicted = model.predict(channels_last(loader(rows).images.to(device)), rows=rows)
-            yield rows, predicted.probabilities.float().cpu().numpy(), predicted.labels.cpu().numpy()
+            images = channels_last(loader(rows).images.to(device))
+            if flips:
+                probabilities = flipped_probabilities(model, images, flips, rows)
+                several = model.spec.kind == "multilabel"
+                labels = (probabilities > 0.5).long() if several else probabilities.argmax(dim=1)
+            else:
+                predicted = model.predict(images, rows=rows)
+                probabilities, labels = predicted.probabilities.float(), predicted.labels
+            yield rows, probabilities.cpu().numpy(), labels.cpu().numpy()
             advance(None)
 
 
@@ -127,13 +200,15 @@ def placed(model: Model, device: str | torch.device) -> Iterator[None]:
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
     contiguous = all(parameter.is_contiguous() for parameter in filters)
+    is_flat = not any(parameter.ndim == 5 for parameter in model.parameters())
     model.to(device)
-    model.to(memory_format=torch.channels_last)
+    if is_flat:
+        model.to(memory_format=torch.channels_last)
     try:
         yield
     finally:
         model.to(home)
-        if contiguous:
+        if is_flat and contiguous:
             model.to(memory_format=torch.contiguous_format)
 
 

@@ -46,11 +46,12 @@ class Selector:
 
     def _dice(self, model: Model, device: str) -> float:
         assert self.cohort is not None
-        truths = [self.cohort.mask(row).array[..., 0] for row in range(len(self.cohort))]
-        predictions = [
-            mask.labels for mask in predict_masks(model, self.cohort, device=device, loader=self._loader)
-        ]
-        scores = dice_per_patient(truths, predictions, self.cohort.units, len(model.spec.classes))
+        scores = dice_per_patient(
+            (self.cohort.mask(row).array[..., 0] for row in range(len(self.cohort))),
+            (mask.labels for mask in predict_masks(model, self.cohort, device=device, loader=self._loader)),
+            self.cohort.units,
+            len(model.spec.classes),
+        )
         foreground = np.stack([score[1:] for score in scores.values()])
         return float(np.nanmean(foreground)) if np.isfinite(foreground).any() else float("nan")
 
