@@ -40,6 +40,8 @@ class Model(nn.Module):
 
     kinds: ClassVar[frozenset[Kind]] = frozenset()
     """What this class of model can be used for."""
+    dimensions: ClassVar[frozenset[int]] = frozenset((2,))
+    """What it can look at: 2, images; 3, volumes."""
     order_matters: bool = False
     """True if predicting changes the model, so that the order of images counts."""
     predict_by: Literal["image", "patient"] = "image"
@@ -51,6 +53,11 @@ class Model(nn.Module):
             raise ModelError(
                 type(self).__name__, f"a kind among {', '.join(sorted(self.kinds))}", f"got {spec.kind!r}",
                 "Choose one of these kinds, or another model.",
+            )  # fmt: skip
+        if spec.preparation.dimensions not in self.dimensions:
+            raise ModelError(
+                type(self).__name__, f"a preparation of {' or '.join(map(str, sorted(self.dimensions)))} dimensions",
+                f"got {spec.preparation.dimensions}", "Change it, or choose a U-Net, which takes both.",
             )  # fmt: skip
         self.spec = spec
 

@@ -16,7 +16,6 @@ from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
 Norm = Literal["batch", "instance", "group", "none"]
-Dimensions = Literal[2, 3]
 MOST_GROUPS = 8
 
 _ByDimensions = dict[int, Callable[..., nn.Module]]
@@ -35,12 +34,12 @@ class UNet(Model):
     size work: they are padded inside by repeating their edge, and the outputs are cropped back.
 
     Args:
-        spec: kind `segment`; or `encode`, which puts out the bottleneck's mean and has no head.
+        spec: kind `segment`; or `encode`, which puts out the bottleneck's mean and has no head. Its preparation
+            decides between images (B, C, H, W) and volumes (B, C, D, H, W).
         width: channels of encoder1, doubled at every level below.
         depth: number of halvings, N.
         residual: add a shortcut around each pair of convolutions.
         norm: after each convolution; `group` has at most 8 groups.
-        dimensions: 2 for images (B, C, H, W), 3 for volumes (B, C, D, H, W).
         flat_levels: of a volume with thick slices, how many first levels convolve and halve within slices only
             (1x3x3, 1x2x2); each is worth a factor of about two between slice distance and pixel spacing.
 
@@ -52,9 +51,15 @@ class UNet(Model):
     ['encoder1', 'encoder2', 'bottleneck', 'decoder2', 'decoder1', 'head']
     >>> model(torch.zeros(1, 3, 50, 37)).shape
     torch.Size([1, 2, 50, 37])
+    >>> from medgraft.types import Preparation
+    >>> preparation = Preparation(dimensions=3, channels=1)
+    >>> volumes = ModelSpec(kind="segment", classes=("rest", "lesion"), channels=1, preparation=preparation)
+    >>> UNet(volumes, width=4, depth=2, flat_levels=1)(torch.zeros(1, 1, 7, 50, 37)).shape
+    torch.Size([1, 2, 7, 50, 37])
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(("segment", "encode"))
+    dimensions: ClassVar[frozenset[int]] = frozenset((2, 3))
 
     def __init__(
         self,
@@ -64,7 +69,6 @@ class UNet(Model):
         depth: int = 4,
         residual: bool = False,
         norm: Norm = "batch",
-        dimensions: Dimensions = 2,
         flat_levels: int = 0,
     ) -> None:
         super().__init__(spec)
@@ -73,17 +77,16 @@ class UNet(Model):
                 "UNet", f"width and depth of at least 1 and a norm among {', '.join(get_args(Norm))}",
                 f"got width={width}, depth={depth}, norm={norm!r}", "Change these settings.",
             )  # fmt: skip
-        most_flat = depth if dimensions == 3 else 0
-        if dimensions not in get_args(Dimensions) or not 0 <= flat_levels <= most_flat:
+        axes = spec.preparation.dimensions
+        if not 0 <= flat_levels <= (depth if axes == 3 else 0):
             raise ModelError(
-                "UNet", f"2 dimensions, or 3 and at most depth={depth} flat levels",
-                f"got dimensions={dimensions}, flat_levels={flat_levels}", "Change these settings.",
+                "UNet", f"at most {depth} flat levels, one per halving, and none for images",
+                f"got flat_levels={flat_levels} for {axes} dimensions", "Change flat_levels.",
             )  # fmt: skip
         self.width, self.depth, self.residual = width, depth, residual
         self.norm: Norm = norm
-        self.dimensions: Dimensions = dimensions
         self.flat_levels = flat_levels
-        layers = _Layers(dimensions, norm, residual)
+        layers = _Layers(axes, norm, residual)
         channels = spec.channels
         for level in range(1, depth + 1):
             flat = level <= flat_levels
@@ -94,11 +97,11 @@ class UNet(Model):
             self.add_module(f"decoder{level}", _Decoder(width, layers, flat=level <= flat_levels))
             width //= 2
         if spec.kind == "segment":
-            self.head = layers.convolution(width, len(spec.classes), (1,) * dimensions)
+            self.head = layers.convolution(width, len(spec.classes), (1,) * axes)
 
     def config(self) -> JSON:
-        """Width, depth, residual, norm, dimensions, flat levels."""
-        names = ("width", "depth", "residual", "norm", "dimensions", "flat_levels")
+        """Width, depth, residual, norm, flat levels."""
+        names = ("width", "depth", "residual", "norm", "flat_levels")
         return {name: getattr(self, name) for name in names}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -120,14 +123,13 @@ class UNet(Model):
         return inner.mean(dim=tuple(range(2, inner.ndim)))
 
     def _encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        axes = self.spec.preparation.dimensions
         skipped: list[Tensor] = []
         inner = images
         for level in range(1, self.depth + 1):
             inner = self.get_submodule(f"encoder{level}")(inner)
             skipped.append(inner)
-            inner = _POOL[self.dimensions](
-                inner, kernel_size=_sides(2, self.dimensions, flat=level <= self.flat_levels)
-            )
+            inner = _POOL[axes](inner, kernel_size=_sides(2, axes, flat=level <= self.flat_levels))
         return self.bottleneck(inner), skipped
 
     def _pad(self, images: Tensor) -> tuple[Tensor, list[int]]:
@@ -135,15 +137,16 @@ class UNet(Model):
 
         Height and width become at least two multiples: norms need more than one value per channel.
         """
-        if images.ndim != 2 + self.dimensions or images.shape[1] != self.spec.channels:
-            axes = ", ".join("DHW"[-self.dimensions :])
+        axes = "DHW"[-self.spec.preparation.dimensions :]
+        if images.ndim != 2 + len(axes) or images.shape[1] != self.spec.channels:
             raise ShapeError(
-                "UNet", f"images of shape (B, {self.spec.channels}, {axes})", f"got {tuple(images.shape)}",
+                "UNet", f"images of shape (B, {self.spec.channels}, {', '.join(axes)})",
+                f"got {tuple(images.shape)}",
                 "Prepare them as model.spec.preparation says, or regraft its channels.",
             )  # fmt: skip
         before: list[int] = []
         edges: list[int] = []
-        for axis, length in zip("DHW"[-self.dimensions :], images.shape[2:]):
+        for axis, length in zip(axes, images.shape[2:]):
             unit, fewest = 2**self.depth, 2
             if axis == "D":
                 unit, fewest = 2 ** (self.depth - self.flat_levels), 1
@@ -156,7 +159,7 @@ class UNet(Model):
 class _Layers(NamedTuple):
     """What the layers of one network have in common."""
 
-    dimensions: Dimensions
+    dimensions: int
     norm: Norm
     residual: bool
 
@@ -214,6 +217,6 @@ class _Decoder(nn.Module):
         return outputs
 
 
-def _sides(side: int, dimensions: Dimensions, flat: bool) -> tuple[int, ...]:
+def _sides(side: int, dimensions: int, flat: bool) -> tuple[int, ...]:
     """Sides of a kernel; a flat one reaches over one slice only."""
     return (1, side, side) if flat else (side,) * dimensions
