@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 
 class MedgraftError(Exception):
     """Something the user can mend.
@@ -50,3 +53,18 @@ class NeedError(MedgraftError):
 
 class RunError(MedgraftError):
     """A run folder cannot be started, continued or read."""
+
+
+def cannot_write(path: str | Path, error: Exception) -> RunError:
+    """The error for a file or folder that could not be written: which one, what the system said, what to do.
+
+    >>> print(cannot_write("runs/porto/log.csv", OSError(28, "No space left on device")))
+    Writing needs room and permission for runs/porto/log.csv, but the system said: No space left on device.
+    Free some space or mend the rights, then repeat the same command; what was finished before is kept.
+    """
+    number = getattr(error, "errno", None)
+    said = os.strerror(number) if number else (str(error) or type(error).__name__)
+    return RunError(
+        "Writing", f"room and permission for {path}", f"the system said: {said.rstrip('.')}",
+        "Free some space or mend the rights, then repeat the same command; what was finished before is kept.",
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from medgraft.errors import ModelError
+from medgraft.errors import ModelError, RunError
 from medgraft.models import storage
 from medgraft.models.backbones import Classifier
 from medgraft.models.model import Model, register
@@ -141,7 +141,7 @@ def test_a_failing_write_leaves_the_previous_model_and_no_debris(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(storage, "_write", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match="No space"):
         save_model(make(2), tmp_path / "m", overwrite=True)
     assert same(load_model(tmp_path / "m"), make(1))
     assert [path.name for path in tmp_path.iterdir()] == ["m"]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -15,9 +13,9 @@ from medgraft.api.adaptation import adapted_model
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
 from medgraft.data.readers import known_extensions
-from medgraft.engine.checkpoint import write_text
 from medgraft.engine.distributed import choose_device
 from medgraft.engine.predict import PredictedMask, predict_labels, predict_masks
+from medgraft.engine.whole_files import write_text, written_together
 from medgraft.errors import DataError
 from medgraft.models.model import Model
 from medgraft.models.storage import load_model
@@ -133,26 +131,13 @@ def _shares(
     rows = cohort.table.index
     shares = np.zeros((len(cohort), len(classes)))
     names: list[object] = [f"masks/row-{row:06d}.png" for row in rows]
-    with _all_or_nothing(folder) as place:
+    with nullcontext() if folder is None else written_together(folder) as place:
         for mask in masks:
             shares[mask.row] = np.bincount(mask.labels.ravel(), minlength=len(classes)) / mask.labels.size
             if place is not None:
                 _write_mask(place / Path(str(names[mask.row])).name, mask.labels, len(classes))
     columns: dict[str, list[object]] = {} if folder is None else {"mask": names}
     return columns | {f"share_{name}": shares[:, index].tolist() for index, name in enumerate(classes)}
-
-
-@contextmanager
-def _all_or_nothing(folder: Path | None) -> Iterator[Path | None]:
-    """A place for files that move into the folder together once all of them are written."""
-    if folder is None:
-        yield None
-        return
-    with TemporaryDirectory() as temporary:
-        yield Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in sorted(Path(temporary).iterdir()):
-            shutil.move(file, folder / file.name)
 
 
 def _write_mask(path: Path, labels: np.ndarray, classes: int) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from medgraft.engine.checkpoint import write_text
 from medgraft.engine.run import Limit, Run
+from medgraft.engine.whole_files import write_text
 from medgraft.errors import DataError, RunError
 from medgraft.evaluation.evaluate import versions
 from medgraft.types import JSON

@@ -1,18 +1,17 @@
-"""Files that are either whole or absent: tensors in safetensors, the rest in JSON, hashed, then renamed."""
+"""Checkpoints: tensors in safetensors, then the rest in JSON with their hash; whole or absent."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
 
+from medgraft.engine.whole_files import write_text, written_whole
 from medgraft.errors import RunError
 from medgraft.types import JSON
 
@@ -26,37 +25,6 @@ class Saved(NamedTuple):
     facts: JSON = {}  # noqa: RUF012 - never written to
 
 
-def temporary_beside(path: Path) -> Path:
-    """The name under which a file is written before it is renamed; what a killed writer left there is removed."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            "The run folder", "to be a folder that can be written to", f"{path.parent} is not ({error.strerror})",
-            "Choose another folder with --out.",
-        ) from error  # fmt: skip
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        leftover.unlink(missing_ok=True)
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that readers see the old one or the new one, never a part."""
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            "The run folder", f"room and permission to write {path.name}", f"the system said: {error.strerror}",
-            "Free some space or choose another folder with --out; finished epochs are kept.",
-        ) from error  # fmt: skip
-
-
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     with path.open("rb") as file:
@@ -68,18 +36,10 @@ def write_saved(path: Path, saved: Saved) -> None:
     from safetensors.torch import save_file
 
     tensors_path, facts_path = path.with_suffix(".safetensors"), path.with_suffix(".json")
-    temporary = temporary_beside(tensors_path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.tensors.items()}
-    try:
+    with written_whole(tensors_path) as temporary:
         save_file(_without_shared_memory(tensors), temporary)
         digest = hash_file(temporary)
-        temporary.replace(tensors_path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise RunError(
-            "The run folder", f"room and permission to write {tensors_path.name}", f"writing failed: {error}",
-            "Free some space or choose another folder with --out; finished epochs are kept.",
-        ) from error  # fmt: skip
     write_text(facts_path, json.dumps({"sha256": digest, "facts": saved.facts}))
 
 

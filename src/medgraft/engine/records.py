@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 
-from medgraft.engine.checkpoint import temporary_beside
+from medgraft.engine.whole_files import written_whole
 
 
 class Records(NamedTuple):
@@ -22,14 +22,13 @@ class Records(NamedTuple):
 def write_record(folder: Path, name: str, item: pd.DataFrame | np.ndarray) -> None:
     """Write a table as Parquet or a picture (H, W, 3) uint8 as PNG, whole or not at all."""
     path = folder / (quote(name, safe="") + (".parquet" if isinstance(item, pd.DataFrame) else ".png"))
-    temporary = temporary_beside(path)
-    if isinstance(item, pd.DataFrame):
-        item.to_parquet(temporary)
-    else:
-        from PIL import Image
+    with written_whole(path) as temporary:
+        if isinstance(item, pd.DataFrame):
+            item.to_parquet(temporary)
+        else:
+            from PIL import Image
 
-        Image.fromarray(item).save(temporary, format="PNG")
-    temporary.replace(path)
+            Image.fromarray(item).save(temporary, format="PNG")
 
 
 def read_records(run_folder: Path) -> Records:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medgraft.errors import DataError
+from medgraft.errors import DataError, cannot_write
 from medgraft.evidence.evidence import Evidence
 
 INDEX = "evidence.json"
@@ -24,12 +25,15 @@ PARTS = {INDEX, "facts.parquet", "provenance.json", "tables", "images"}
 def save_evidence(evidence: Evidence, folder: Path) -> Path:
     """Write to a temporary neighbour, then put it in the place of `folder`."""
     _refuse_other_files(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)  # of a killed writer
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         _write(evidence, temporary)
         _replace(folder, temporary)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

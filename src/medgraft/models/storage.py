@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as dump_tensors
 from torch import Tensor
 
-from medgraft.errors import ModelError
+from medgraft.errors import ModelError, cannot_write
 from medgraft.models.model import Model, model_class
 from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.models.spec import ModelSpec
@@ -53,6 +53,7 @@ def save_model(
 
     Raises:
         ModelError: the folder exists and may not be replaced, or the class is not registered.
+        RunError: no room or no permission.
     """
     folder = Path(folder)
     if os.path.lexists(folder) and not (overwrite and (folder / MODEL).is_file()):
@@ -76,6 +77,8 @@ def save_model(
                     f"Check the disk of {folder.parent}; nothing was replaced.",
                 )  # fmt: skip
         _replace(temporary, folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medgraft.errors import DataError
+from medgraft.errors import DataError, cannot_write
 from medgraft.evidence import Evidence
 from medgraft.reports.caveats import caveats
 from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart, roc_chart
@@ -91,11 +90,15 @@ def report(
             "Evaluate a model first and add its evidence.",
         )
     page = make_page(evidence, images=images, title=title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(
+        f".{path.name}.partial"
+    )  # one name, so that what a killed writer left is replaced
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path
