@@ -7,7 +7,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgraft.engine.loading import Loader
-from medgraft.engine.predict import channels_last, placed
+from medgraft.engine.memory_order import channels_last
+from medgraft.engine.predict import placed
 from medgraft.engine.supervised import draw_batches
 from medgraft.models.model import Model, evaluation_mode
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
-from medgraft.engine.predict import batch_rows, channels_last, placed
+from medgraft.engine.memory_order import channels_last
+from medgraft.engine.predict import batch_rows, placed
 from medgraft.engine.progress import progress_bar
 from medgraft.models.model import Model, evaluation_mode
 

@@ -18,8 +18,8 @@ from torch.optim import Optimizer
 from medgraft.engine import checkpoint, optimizers, randomness
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.distributed import shard
+from medgraft.engine.memory_order import channels_last, put_channels_last
 from medgraft.engine.objective import Objective
-from medgraft.engine.predict import channels_last
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule
@@ -93,7 +93,7 @@ class _Training:
             )  # fmt: skip
         self.requires_grad = {p: p.requires_grad for p in objective.parameters()}  # as it was found
         objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
-        objective.to(memory_format=torch.channels_last)  # convolutions are faster so, on CPU and GPU
+        put_channels_last(objective)
         self.wrapped = run.fabric.setup_module(objective)
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in objective.named_parameters()}
         self.optimizers: dict[str, dict[OptimizerName, Optimizer]] = {phase: {} for phase in objective.phases}

@@ -13,6 +13,7 @@ from torch import Tensor
 from medgraft.data.cohort import Cohort
 from medgraft.engine.flips import Axis, flip_dims, flipped_probabilities
 from medgraft.engine.loading import Loader
+from medgraft.engine.memory_order import ORDERS, channels_last, put_channels_last
 from medgraft.engine.progress import progress_bar
 from medgraft.engine.sliding import segment_volume
 from medgraft.errors import DataError, MedgraftError, ModelError
@@ -196,25 +197,18 @@ def _forward(
 
 @contextmanager
 def placed(model: Model, device: str | torch.device) -> Iterator[None]:
-    """A model on a device with channels-last weights, which halves the time of convolutions; afterwards as before."""
+    """A model on a device with channels-last weights; afterwards as before."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    filters = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    filters = [parameter for parameter in model.parameters() if parameter.ndim in ORDERS]
     contiguous = all(parameter.is_contiguous() for parameter in filters)
-    is_flat = not any(parameter.ndim == 5 for parameter in model.parameters())
     model.to(device)
-    if is_flat:
-        model.to(memory_format=torch.channels_last)
+    put_channels_last(model)
     try:
         yield
     finally:
         model.to(home)
-        if is_flat and contiguous:
+        if contiguous:
             model.to(memory_format=torch.contiguous_format)
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) in the memory order of `placed` models; other shapes as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray]:
