@@ -217,6 +217,21 @@ def test_npy_and_npz_items(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(f"{tmp_path}/s.npy#3").array, stack[3])
 
 
+def test_three_axes_of_an_array_are_a_volume_where_asked_for(tmp_path: Path) -> None:
+    stack = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    np.savez(tmp_path / "s.npz", images=stack, scan=stack[0])
+    np.save(tmp_path / "v.npy", stack[1])
+    np.save(tmp_path / "s.npy", stack)
+    assert read_image(f"{tmp_path}/s.npz#images:1").array.shape == (3, 4, 5)  # five channels
+    for reference, volume in (
+        ("s.npz#images:1:volume", stack[1]),
+        ("s.npz#scan:volume", stack[0]),
+        ("s.npy#1:volume", stack[1]),
+        ("v.npy#volume", stack[1]),
+    ):
+        np.testing.assert_array_equal(read_image(f"{tmp_path}/{reference}").array, volume[..., None])
+
+
 def test_npz_problems_name_what_there_is(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", images=np.zeros((4, 6, 5)), masks=np.zeros((4, 6, 5)))
     with pytest.raises(DataError, match="holds images, masks, not None"):

@@ -83,3 +83,26 @@ def test_surfaces_and_matrices_are_no_volumes(tmp_path: Path) -> None:
     source = Path(nibabel.__file__).parent / "tests" / "data" / "row_major.dconn.nii"
     with pytest.raises(DataError, match=r"voxels of a volume, but .*row_major.dconn.nii is a Cifti2 file"):
         read_image(source)
+
+
+def test_the_fourth_axis_becomes_channels_where_asked_for(tmp_path: Path) -> None:
+    array = np.arange(120, dtype=np.int16).reshape(3, 4, 5, 2)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([2.0, 1.5, 3.0, 1.0])), tmp_path / "v.nii.gz")
+    picture = read_image(f"{tmp_path}/v.nii.gz#channels")
+    assert picture.array.shape == (5, 4, 3, 2) and picture.spacing == (3.0, 1.5, 2.0)
+    for x, y, z in ((0, 0, 0), (2, 1, 4), (1, 3, 2)):
+        assert picture.array[z, y, x].tolist() == array[x, y, z].tolist()
+    with pytest.raises(DataError, match=r"three dimensions, but .*v.nii.gz has 4.*FILE#channels"):
+        read_image(tmp_path / "v.nii.gz")
+
+
+def test_channels_of_a_flipped_file_are_turned_with_it(tmp_path: Path) -> None:
+    array = np.arange(120, dtype=np.int16).reshape(3, 4, 5, 2)
+    nibabel.save(nibabel.Nifti1Image(array, np.diag([-2.0, 1.0, 1.0, 1.0])), tmp_path / "v.nii")
+    turned = read_image(f"{tmp_path}/v.nii#channels").array
+    np.testing.assert_array_equal(turned, array[::-1].transpose(2, 1, 0, 3))
+
+
+def test_a_volume_without_a_fourth_axis_has_one_channel(tmp_path: Path) -> None:
+    path = write_nifti(tmp_path / "v.nii", moved(0, 0, 0), moved(0, 0, 0))
+    np.testing.assert_array_equal(read_image(f"{path}#channels").array, read_image(path).array)

@@ -10,16 +10,23 @@ from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
+VOLUME = ":volume"
+"""How a part ends whose three axes are those of a volume; else the last one is taken for channels."""
+
 
 def read_array(path: Path, part: str | None) -> Picture:
     """Read ``file.npy``, ``file.npz#key``, or item 17 of a stack: ``file.npy#17``, ``file.npz#key:17``.
 
-    Returns: (H, W, C); a 2-D array becomes (H, W, 1).
+    Returns: (H, W, C); a 2-D array becomes (H, W, 1). A 3-D array with ``:volume`` at the end of its part becomes
+        (D, H, W, 1): ``file.npz#key:17:volume``, ``file.npy#volume``.
 
     Raises:
         DataError: no such key or item; objects instead of numbers.
     """
     key, index = None, None
+    is_volume = f":{part}".endswith(VOLUME)
+    if part is not None and is_volume:
+        part = f":{part}".removesuffix(VOLUME).removeprefix(":") or None
     is_npz = path.suffix.lower() == ".npz"
     if part is not None:
         key, _, index = part.rpartition(":") if is_npz else ("", "", part)
@@ -28,7 +35,7 @@ def read_array(path: Path, part: str | None) -> Picture:
     array = load_array(path, key or None)
     if index is not None:
         array = take_part(array, index, path)
-    if array.ndim == 2:
+    if array.ndim == 2 or (array.ndim == 3 and is_volume):
         array = array[..., None]
     if array.ndim not in (3, 4) or array.dtype.kind not in "buif":
         raise DataError(

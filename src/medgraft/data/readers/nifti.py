@@ -12,6 +12,8 @@ from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
+CHANNELS = "channels"
+"""The part that reads the fourth axis of a file as channels."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 TURNED = 0.5
 """Cosine between an axis by the qform and by the sform below which they contradict each other (60 degrees)."""
@@ -26,15 +28,17 @@ CONFLICT = (
 def read_nifti(path: Path, part: str | None) -> Picture:
     """Read a volume, turned so that axes run inferior-superior, posterior-anterior, left-right.
 
-    Returns: (D, H, W, 1), or (H, W, 1) for ``#slice:12`` and for files of one slice; spacing in the same order.
+    Returns: (D, H, W, 1), or (H, W, 1) for ``#slice:12`` and for files of one slice; with ``#channels`` the fourth
+        axis of the file (sequences of one examination) becomes the channels; spacing in the same order.
 
     Raises:
-        DataError: more than three dimensions (time, vectors); qform and sform that turn an axis differently.
+        DataError: more than three dimensions (time, vectors) where channels are not asked for; qform and sform that
+            turn an axis differently.
     """
-    volume = remembered(_decode, path)
+    volume = remembered(_decode, path, part if part == CHANNELS else None)
     spacing = _spacing(path)
-    if part is not None:
-        return Picture(take_part(volume, part.removeprefix("slice:"), path), spacing[1:])
+    if part not in (None, CHANNELS):
+        return Picture(take_part(volume, str(part).removeprefix("slice:"), path), spacing[1:])
     if len(volume) == 1:
         return Picture(volume[0], spacing[1:])
     return Picture(volume, spacing)
@@ -57,10 +61,13 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
         array = array[..., 0]
     if array.ndim == 2:
         array = array[..., None]
+    if key == CHANNELS and array.ndim == 4:
+        return np.ascontiguousarray(array.transpose(2, 1, 0, 3))
     if array.ndim != 3:
         raise DataError(
-            "A NIfTI image", "three dimensions", f"{path} has {array.ndim}", "Save one volume per file."
-        )
+            "A NIfTI image", "three dimensions", f"{path} has {array.ndim}",
+            "Save one volume per file, or name it FILE#channels where the fourth axis holds sequences of one scan.",
+        )  # fmt: skip
     return np.ascontiguousarray(array.transpose(2, 1, 0))[..., None]
 
 
