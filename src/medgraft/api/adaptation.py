@@ -8,8 +8,9 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medgraft.api.recipe import (
     FILE,
@@ -85,6 +86,7 @@ def adapt(
         found = _earlier(folder, description)
         if found is not None and "seconds" in found and (folder / MODEL).is_dir():
             logger.info("%s was finished before", folder)
+            run.clear_scratch()  # where it was killed while it tidied up
             return load_model(folder / MODEL)
         write_recipe(folder, description | _circumstances(command))
     started = time.monotonic()
@@ -117,6 +119,7 @@ def repeat(
     method: str | None = None,
     allow_changed_data: bool = False,
     command: Sequence[str] = (),
+    log: Literal["tensorboard"] | None = None,
     progress: bool | None = None,
     shared: Shared | None = None,
 ) -> Model:
@@ -128,6 +131,7 @@ def repeat(
         method: "package.module:Class" where the method is not installed under its name.
         allow_changed_data: go on although images or table have changed since.
         command: words of the command line, for the record.
+        log: "tensorboard" also writes event files.
         progress: show bars; None shows them at a terminal.
         shared: its `stop` may be set from elsewhere to interrupt the run.
 
@@ -160,7 +164,7 @@ def repeat(
             name,
             Task(**cohorts),
             chosen,
-            dataclasses.replace(run_of(recipe, out), progress=progress, shared=shared or Shared()),
+            dataclasses.replace(run_of(recipe, out), log=log, progress=progress, shared=shared or Shared()),
             architecture=recipe["source"]["architecture"],
             command=command,
         )
@@ -241,8 +245,8 @@ def _earlier(folder: Path, description: JSON) -> JSON | None:
     """
     if folder.exists() and not folder.is_dir():
         raise RunError("A run", "a folder", f"{folder} is a file", "Choose another --out.")
-    if not folder.exists() or not os.listdir(folder):
-        return None
+    if not folder.exists() or all(fnmatch(name, f".{FILE}.*.tmp") for name in os.listdir(folder)):
+        return None  # nothing, or what a run left that was killed while it wrote its first file
     if not (folder / FILE).is_file():
         raise RunError(
             "A run",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medgraft.engine.run import Shared
 
 LISTS = ("at", "source_at", "settings")
-BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "quiet")
+BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "log", "quiet")
 """What may be said beside a run.json; everything else it decides by itself."""
 
 
@@ -116,6 +116,9 @@ def adapt(
     limit_steps: Annotated[
         int | None, typer.Option(min=1, help="Trial: at most so many steps in each.")
     ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="tensorboard: also write curves that TensorBoard shows.")
+    ] = None,
     save_optimizer: Annotated[
         bool, typer.Option("--save-optimizer", help="Keep the optimiser's history beside the weights.")
     ] = False,
@@ -132,7 +135,7 @@ def adapt(
     if config is not None and _is_record(config):
         _refuse_besides_run_json(ctx)
         chosen = method if ctx.get_parameter_source("method").name == "COMMANDLINE" else None  # type: ignore[union-attr]
-        _repeat(config, folder, chosen, allow_changed_data, quiet)
+        _repeat(config, folder, chosen, allow_changed_data, log, quiet)
     else:
         from medgraft.api.adaptation import adapt as adapt_model
         from medgraft.data.task import Task
@@ -151,6 +154,7 @@ def adapt(
             processes=processes,
             select=select,
             allow_leak=allow_leak,
+            log=log,  # type: ignore[arg-type]
             save_optimizer=save_optimizer,
             progress=False if quiet else None,
         )
@@ -208,13 +212,16 @@ def _refuse_besides_run_json(ctx: typer.Context) -> None:
         given = ctx.get_parameter_source(str(option.name))
         if option.name not in BESIDE_A_RECORD and given is not None and given.name == "COMMANDLINE":
             raise SettingsError(
-                "Repeating a run.json", "no other options than --out, --method, --allow-changed-data and --quiet",
+                "Repeating a run.json",
+                "no other options than --out, --method, --allow-changed-data, --log and --quiet",
                 f"it got {option.opts[0]} too",
                 "Leave it out, or write a TOML file with what you want to change.",
             )  # fmt: skip
 
 
-def _repeat(path: Path, folder: Path, method: str | None, allow_changed_data: bool, quiet: bool) -> None:
+def _repeat(
+    path: Path, folder: Path, method: str | None, allow_changed_data: bool, log: str | None, quiet: bool
+) -> None:
     from medgraft.api.adaptation import repeat
     from medgraft.engine.run import Shared
 
@@ -226,6 +233,7 @@ def _repeat(path: Path, folder: Path, method: str | None, allow_changed_data: bo
             method=method,
             allow_changed_data=allow_changed_data,
             command=_words(),
+            log=log,  # type: ignore[arg-type]
             progress=False if quiet else None,
             shared=shared,
         )

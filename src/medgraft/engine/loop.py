@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -22,8 +23,10 @@ from medgraft.engine.memory_order import channels_last, put_channels_last
 from medgraft.engine.objective import Objective
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import CHECKPOINTS, Run
-from medgraft.engine.schedule import OptimizerName, Schedule
-from medgraft.errors import RunError, SettingsError
+from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_scores, schedules_per_phase
+from medgraft.engine.tensorboard import EventFile
+from medgraft.engine.whole_files import write_text
+from medgraft.errors import RunError
 from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.types import JSON, Progress, Step
 
@@ -80,17 +83,13 @@ class _Training:
 
     def __init__(self, objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedule]) -> None:
         self.objective, self.run = objective, run
-        self.schedules = _per_phase(objective, schedule)
+        self.schedules = schedules_per_phase(objective.phases, schedule)
         first = self.schedules[objective.phases[0]]
         self.epochs = min(first.epochs, run.limit.epochs or first.epochs)
         self.steps_per_epoch = _smaller(first.steps_per_epoch, run.limit.steps)
         self.patience = first.patience
         self.rule = run.selector.rule if run.selector is not None else "last"
-        if self.patience is not None and self.rule == "last":
-            raise SettingsError(
-                "Early stopping", "a selection rule that scores epochs", "the rule is 'last'",
-                "Add validation rows to the manifest or leave out 'patience'.",
-            )  # fmt: skip
+        refuse_without_scores(self.schedules, self.rule)
         self.requires_grad = {p: p.requires_grad for p in objective.parameters()}  # as it was found
         objective.requires_grad_(True)  # data parallelism must know every parameter that any epoch may train
         put_channels_last(objective)
@@ -107,17 +106,26 @@ class _Training:
         self.saved_at = time.monotonic()
 
     @property
+    def scores(self) -> list[float]:
+        return [row["score"] for row in self.rows]
+
+    @property
     def folder(self) -> Path | None:
         return None if self.run.folder is None else Path(self.run.folder) / CHECKPOINTS
 
     def run_to_end(self) -> History:
         epoch = self.resume()
         try:
-            with progress_bar(self.title, self.epochs, self.bar_shown) as advance:
+            with (
+                progress_bar(self.title, self.epochs, self.bar_shown) as advance,
+                self.open_events() as events,
+            ):
                 for _ in range(epoch):
                     advance(None)
                 while epoch < self.epochs and not self.out_of_patience(epoch):
                     self.train_epoch(epoch, advance)
+                    if events is not None:
+                        events.add(self.rows[-1])
                     epoch += 1
                     self.save(epoch, final=epoch == self.epochs or self.out_of_patience(epoch))
         finally:
@@ -162,7 +170,7 @@ class _Training:
         means = self.average(totals, max(1, self.step - first_step), epoch)
         self.synchronise_buffers()
         score = self.select(epoch)
-        lr = self.schedules[objective.phases[0]].learning_rate(epoch)
+        lr = self.schedules[objective.phases[0]].learning_rate(epoch, self.scores)
         seconds = round(time.monotonic() - started, 3)
         self.rows.append(
             {"epoch": epoch, "step": self.step, **means, "score": score, "lr": lr, "seconds": seconds}
@@ -203,7 +211,7 @@ class _Training:
         trained: set[nn.Parameter] = set()
         for phase in self.objective.phases:
             schedule = self.schedules[phase]
-            lr = schedule.learning_rate(epoch)
+            lr = schedule.learning_rate(epoch, self.scores)
             by_name: dict[OptimizerName, list[dict[str, Any]]] = {}
             for group in self.objective.groups(phase):
                 decay = schedule.weight_decay if group.weight_decay is None else group.weight_decay
@@ -356,28 +364,14 @@ class _Training:
                 state.setdefault(parameter.removeprefix(MODEL_PREFIX), {})[slot] = held
         return OptimizerHistory(optimizers.CLASSES[name].__name__, state)
 
+    def open_events(self) -> AbstractContextManager[EventFile | None]:
+        if self.run.log != "tensorboard" or not self.run.writes:
+            return nullcontext()
+        return EventFile(Path(str(self.run.folder)), self.rows)
+
     def write_log(self) -> None:
         if self.run.writes:
-            checkpoint.write_text(
-                Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False)
-            )
-
-
-def _per_phase(objective: Objective, schedule: Schedule | Mapping[str, Schedule]) -> dict[str, Schedule]:
-    schedules = (
-        dict.fromkeys(objective.phases, schedule) if isinstance(schedule, Schedule) else dict(schedule)
-    )
-    if set(schedules) != set(objective.phases):
-        raise SettingsError(
-            "The training", f"one schedule per phase ({', '.join(objective.phases)})",
-            f"it got {', '.join(schedules)}", "Name every phase once.",
-        )  # fmt: skip
-    if len({(s.epochs, s.steps_per_epoch, s.batch_size) for s in schedules.values()}) > 1:
-        raise SettingsError(
-            "The training", "phases of equal epochs, steps_per_epoch and batch_size", "their schedules differ",
-            "They descend on the same batches in turn: give them the same length.",
-        )  # fmt: skip
-    return schedules
+            write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
 
 
 def _smaller(first: int | None, second: int | None) -> int | None:

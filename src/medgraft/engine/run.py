@@ -75,6 +75,7 @@ class Run:
         allow_leak: go on although the same patient or the same pixels stand on both sides of a split.
         progress: show bars; None shows them at a terminal.
         checkpoint_seconds: least time between two checkpoints; they are written at epoch boundaries.
+        log: "tensorboard" also writes the history as an event file, one per training, into its `tensorboard/`.
         save_optimizer: keep what the last training's optimiser remembers beside the weights (see OCTL).
 
     >>> run = Run(seed=1)
@@ -94,6 +95,7 @@ class Run:
     allow_leak: bool = False
     progress: bool | None = None
     checkpoint_seconds: float = 10.0
+    log: Literal["tensorboard"] | None = None
     save_optimizer: bool = False
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)
@@ -111,6 +113,24 @@ class Run:
                 "Run", f"a precision among {', '.join(get_args(Precision))}", f"it got {self.precision!r}",
                 "Choose one of these.",
             )  # fmt: skip
+
+        if self.log is not None:
+            self._check_log()
+
+    def _check_log(self) -> None:
+        from medgraft.engine.tensorboard import require_tensorboard
+
+        if self.log != "tensorboard":
+            raise SettingsError(
+                "Run", "the log 'tensorboard', or none", f"it got {self.log!r}",
+                "Correct it; log.csv is always written.",
+            )  # fmt: skip
+        if self.folder is None:
+            raise SettingsError(
+                "Logging for TensorBoard", "a run with a folder", "this one lives in memory",
+                "Name a folder for the run.",
+            )  # fmt: skip
+        require_tensorboard()
 
     def child(self, name: str) -> Run:
         """A part of this run with its own folder and its own random numbers; each training needs one of its own."""

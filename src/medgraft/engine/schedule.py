@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medgraft.errors import SettingsError
 
 OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
 
@@ -38,11 +41,17 @@ class Schedule(BaseModel):
     """For sgd."""
     betas: tuple[float, float] = (0.9, 0.999)
     """For adam, adamw and nadam."""
-    shape: Literal["constant", "cosine", "step", "polynomial"] = "cosine"
-    """`cosine`: half a cosine to 0; `step`: times `gamma` at each milestone; `polynomial`: (1 - t) ** power."""
+    shape: Literal["constant", "cosine", "step", "polynomial", "plateau"] = "cosine"
+    """`cosine`: half a cosine to 0; `step`: times `gamma` at each milestone; `polynomial`: (1 - t) ** power;
+    `plateau`: times `gamma` whenever the selection score has not improved for `plateau_epochs`."""
     milestones: tuple[float, ...] = (0.75,)
     """For `step`: shares of the epochs, in (0, 1)."""
     gamma: float = Field(default=0.1, gt=0, le=1)
+    """For `step` and `plateau`: the factor."""
+    plateau_epochs: int = Field(default=5, ge=1)
+    """For `plateau`: epochs in a row without a better selection score; needs a selection rule other than `last`."""
+    minimum_lr: float = Field(default=0.0, ge=0)
+    """For `plateau`: the learning rate does not fall below it."""
     power: float = Field(default=0.9, gt=0)
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs of linear warm-up before the curve starts."""
@@ -59,12 +68,28 @@ class Schedule(BaseModel):
             raise ValueError(f"warmup_epochs ({self.warmup_epochs}) must be below epochs ({self.epochs})")
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value exclude each other")
+        if self.minimum_lr > self.lr:
+            raise ValueError(f"minimum_lr ({self.minimum_lr}) must not be above lr ({self.lr})")
         if any(not 0 < share < 1 for share in self.milestones):
             raise ValueError("milestones are shares of the epochs and lie in (0, 1)")
         return self
 
-    def learning_rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
+    @property
+    def needs_scores(self) -> bool:
+        """True where the training depends on the selection score of its epochs."""
+        return self.shape == "plateau" or self.patience is not None
+
+    def learning_rate(self, epoch: int, scores: Sequence[float] = ()) -> float:
+        """Learning rate of an epoch, counted from 0.
+
+        Args:
+            epoch: in [0, epochs).
+            scores: selection scores of the epochs before it, for `plateau`; NaN counts as not better.
+
+        >>> schedule = Schedule(lr=0.1, shape="plateau", gamma=0.5, plateau_epochs=2)
+        >>> [schedule.learning_rate(n, [0.6, 0.7, 0.7, 0.6][:n]) for n in range(5)]
+        [0.1, 0.1, 0.1, 0.1, 0.05]
+        """
         if epoch < self.warmup_epochs:
             return self.lr * (epoch + 1) / (self.warmup_epochs + 1)
         done = (epoch - self.warmup_epochs) / (self.epochs - self.warmup_epochs)
@@ -74,4 +99,58 @@ class Schedule(BaseModel):
             return float(self.lr * (1 - done) ** self.power)
         if self.shape == "step":
             return float(self.lr * self.gamma ** sum(done >= share for share in self.milestones))
-        return self.lr
+        return self._on_plateaus(scores[self.warmup_epochs : epoch]) if self.shape == "plateau" else self.lr
+
+    def _on_plateaus(self, scores: Sequence[float]) -> float:
+        """The state is a function of the scores so far, which the history keeps: resuming needs nothing else.
+
+        Source: `torch.optim.lr_scheduler.ReduceLROnPlateau(mode="max", threshold=0, eps=0)`. Differs: its `patience`
+        is one less than `plateau_epochs`, which counts as `patience` of early stopping does.
+        """
+        lr, best, waited = self.lr, -math.inf, 0
+        for score in scores:
+            best, waited = (score, 0) if score > best else (best, waited + 1)
+            if waited == self.plateau_epochs:
+                lr, waited = max(lr * self.gamma, self.minimum_lr), 0
+        return lr
+
+
+def schedules_per_phase(
+    phases: Sequence[str], schedule: Schedule | Mapping[str, Schedule]
+) -> dict[str, Schedule]:
+    """One schedule for each phase of an objective; a single one serves all.
+
+    Raises:
+        SettingsError: phases without a schedule, or schedules of different length or batch size.
+    """
+    schedules = dict.fromkeys(phases, schedule) if isinstance(schedule, Schedule) else dict(schedule)
+    if set(schedules) != set(phases):
+        raise SettingsError(
+            "The training", f"one schedule per phase ({', '.join(phases)})", f"it got {', '.join(schedules)}",
+            "Name every phase once.",
+        )  # fmt: skip
+    if len({(s.epochs, s.steps_per_epoch, s.batch_size) for s in schedules.values()}) > 1:
+        raise SettingsError(
+            "The training", "phases of equal epochs, steps_per_epoch and batch_size", "their schedules differ",
+            "They descend on the same batches in turn: give them the same length.",
+        )  # fmt: skip
+    return schedules
+
+
+def refuse_without_scores(schedules: Mapping[str, Schedule], rule: str) -> None:
+    """Refuse early stopping and `plateau` where the selection rule scores no epochs.
+
+    Raises:
+        SettingsError: the rule is `last`.
+    """
+    asking = next((schedule for schedule in schedules.values() if schedule.needs_scores), None)
+    if asking is None or rule != "last":
+        return
+    if asking.shape == "plateau":
+        who, instead = "The schedule 'plateau'", "choose another shape, for instance schedule.shape=cosine"
+    else:
+        who, instead = "Early stopping", "leave out 'patience'"
+    raise SettingsError(
+        who, "a selection rule that scores epochs", "the rule is 'last'",
+        f"Add validation rows to the manifest (column 'split') and leave out --select last, or {instead}.",
+    )  # fmt: skip
