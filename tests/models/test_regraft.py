@@ -10,7 +10,7 @@ from torch.nn import functional
 from medgraft.errors import ModelError
 from medgraft.models.backbones import Classifier
 from medgraft.models.model import Model, register
-from medgraft.models.regraft import Plan, adapt_channels, regraft, reinitialise
+from medgraft.models.regraft import Plan, adapt_channels, regraft, reinitialise, transfer
 from medgraft.models.spec import ModelSpec
 from medgraft.models.unet import UNet
 from medgraft.types import JSON, Kind, Preparation
@@ -271,3 +271,74 @@ def test_reinitialising_forgets_everything_and_follows_the_seed() -> None:
             assert torch.equal(tensor, torch.ones_like(tensor))
     assert first.spec.provenance == {"source": "random", "architecture_of": "a test"}
     assert first.spec.classes == model.spec.classes and first.spec.preparation == model.spec.preparation
+
+
+def volume_unet(flat_levels: int = 0, classes: tuple[str, ...] = ("rest", "nucleus")) -> UNet:
+    torch.manual_seed(1)
+    spec = ModelSpec(kind="segment", classes=classes, preparation=Preparation(dimensions=3))
+    model = UNet(spec, width=4, depth=2, residual=True, flat_levels=flat_levels)
+    for buffer in model.buffers():
+        if buffer.dtype.is_floating_point:
+            buffer.uniform_(0.5, 1.5)
+    return model
+
+
+def test_volume_networks_get_other_classes_and_channels_like_those_of_images() -> None:
+    model = volume_unet(flat_levels=1)
+    grafted, plan = regraft(model, ("rest", "lesion", "vessel"), channels=1)
+    assert plan.names("new") == plan.names("dropped") == ("head.weight", "head.bias")
+    assert plan.names("adapted") == ("encoder1.first.weight", "encoder1.shortcut.weight")
+    same_head, _ = regraft(model, model.spec.classes, channels=1)
+    grey = torch.randn(1, 1, 5, 9, 8)
+    expected = model.eval()(grey.expand(-1, 3, -1, -1, -1))
+    torch.testing.assert_close(same_head.eval()(grey), expected, rtol=1e-4, atol=1e-5)
+    assert grafted.config() == model.config()
+    assert grafted(grey).shape == (1, 3, 5, 9, 8)
+
+
+def test_an_image_network_made_one_of_volumes_answers_alike_slices_as_it_answered_the_image() -> None:
+    model = unet()
+    for buffer in model.buffers():
+        if buffer.dtype.is_floating_point:
+            buffer.uniform_(0.5, 1.5)
+    before = untouched(model)
+    grafted, plan = regraft(model, model.spec.classes, dimensions=3)
+    assert same(before, untouched(model)) and grafted.spec.preparation.dimensions == 3
+    filters = [name for name, tensor in before.items() if tensor.ndim == 4]
+    assert sorted(plan.names("adapted")) == sorted(filters)
+    assert not plan.names("new") and not plan.names("dropped")
+    row = {"tensor": "bottleneck.first.weight", "outcome": "adapted", "from": "16x8x3x3", "to": "16x8x3x3x3"}
+    assert row in plan.table()
+    image = torch.randn(2, 3, 13, 10)
+    answers = grafted.eval()(image[:, :, None].expand(-1, -1, 7, -1, -1))
+    for index in range(7):  # the outermost slices too, although zeros lie beyond them
+        torch.testing.assert_close(answers[:, :, index], model.eval()(image), rtol=1e-4, atol=1e-5)
+
+
+def test_filters_of_images_fit_a_volume_network_whose_levels_all_stay_within_slices() -> None:
+    flat, deep = unet(), volume_unet(flat_levels=2)
+    plan = transfer(flat.state_dict(), deep)
+    assert not plan.names("new") and not plan.names("dropped")
+    volume = torch.randn(1, 3, 4, 9, 12)
+    answers = deep.eval()(volume)
+    for index in range(4):
+        expected = flat.eval()(volume[:, :, index])
+        torch.testing.assert_close(answers[:, :, index], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_becoming_a_volume_network_drops_what_the_preparation_said_of_images() -> None:
+    preparation = Preparation(size=(32, 32), intensity="zscore")
+    spec = ModelSpec(kind="segment", classes=("rest", "nucleus"), preparation=preparation)
+    grafted, _ = regraft(UNet(spec, width=4, depth=2), ("a", "b"), channels=1, dimensions=3)
+    assert grafted.spec.preparation == Preparation(dimensions=3, channels=1, intensity="zscore")
+
+
+def test_changes_of_dimensions_that_make_no_sense_get_one_sentence() -> None:
+    with pytest.raises(ModelError, match="got a UNet of 3 dimensions"):
+        regraft(volume_unet(), ("a", "b"), dimensions=2)
+    with pytest.raises(ModelError, match="got a Classifier of 2 dimensions"):
+        regraft(source(), ("a", "b"), dimensions=3)
+    preparation = Preparation(channels=3, slices=3)
+    spec = ModelSpec(kind="segment", classes=("rest", "nucleus"), preparation=preparation)
+    with pytest.raises(ModelError, match="sees 3 as channels"):
+        regraft(UNet(spec, width=4, depth=2), ("a", "b"), dimensions=3)

@@ -72,6 +72,16 @@ def test_random_networks_follow_the_seed_and_the_request() -> None:
     assert open_source("random/test_vit", kind="encode").spec.preparation.size == (160, 160)
 
 
+def test_untrained_u_nets_of_volumes_are_opened_by_name() -> None:
+    for name, flat_levels in (("unet3d", 0), ("unet3d_flat2", 2)):
+        model = open_source(f"random/{name}", classes=("rest", "lesion"))
+        assert isinstance(model, UNet) and model.spec.kind == "segment" and model.flat_levels == flat_levels
+        assert (model.spec.preparation.dimensions, model.spec.channels) == (3, 1)
+        assert model.spec.provenance["source"] == f"random/{name}"
+    sized = open_source("random/unet3d", kind="encode", channels=2, size=(16, 32, 32))
+    assert sized.spec.preparation.size == (16, 32, 32) and sized.spec.channels == 2
+
+
 def test_a_saved_folder_is_opened_as_it_is_or_regrafted(tmp_path: Path) -> None:
     saved = open_source("random/test_resnet", classes=("a", "b"))
     saved.save(tmp_path / "m")
@@ -138,6 +148,7 @@ def test_other_class_counts_are_numbered() -> None:
         ("random/test_resnet", {}, "class names for kind 'classify'"),
         ("random/unet", {}, "class names for kind 'segment'"),
         ("random/unet", {"kind": "classify", "classes": ("a", "b")}, "kind among encode, segment"),
+        ("random/unet3d_flat5", {"classes": ("a", "b")}, "'unet3d_flat5'"),
         ("timm/resnet18.nope", {}, "knows none for 'resnet18.nope'. Try one of: resnet18.a1_in1k"),
         ("timm/rsnet18", {}, "'rsnet18'. Try one of: resnet18"),
         ("timm/test_mambaout_x", {}, "timm knows"),

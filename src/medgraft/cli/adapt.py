@@ -72,7 +72,10 @@ def adapt(
     ] = None,
     source: Annotated[
         str | None,
-        typer.Option(help="packaged/efficientnet_lite0, timm/NAME, random/NAME, a folder or a file."),
+        typer.Option(
+            help="packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet, random/unet3d, "
+            "a folder or a file."
+        ),
     ] = None,
     architecture: Annotated[
         str | None, typer.Option(help="timm name, for a source that is a weights file.")

@@ -14,7 +14,7 @@ from medgraft.errors import ModelError
 from medgraft.models.model import Model
 from medgraft.models.spec import ModelSpec, with_channels
 from medgraft.models.storage import from_tree, tree
-from medgraft.types import Kind
+from medgraft.types import Kind, Preparation
 
 Outcome = Literal["loaded", "adapted", "dropped", "new"]
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class PlanRow(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What became of every tensor of a source: loaded, adapted (channels, positions), dropped or new."""
+    """What became of every tensor of a source: loaded, adapted (channels, positions, depth), dropped or new."""
 
     rows: tuple[PlanRow, ...]
 
@@ -78,12 +78,14 @@ def regraft(
     *,
     kind: Kind | None = None,
     size: tuple[int, ...] | None = None,
+    dimensions: Literal[2, 3] | None = None,
     keep_source_head: bool = False,
 ) -> tuple[Model, Plan]:
-    """A copy of a model for other classes, channels, kind or image size; the model given stays as it was.
+    """A copy of a model for other classes, channels, kind, image size or for volumes; the model given stays as it was.
 
     The head is loaded where kind and class names (in order) are the same, else newly initialised from the
-    global generator. First convolutions are adapted to other channels, position embeddings to another size.
+    global generator. First convolutions are adapted to other channels, position embeddings to another size, filters
+    of images to volumes (`inflate`).
     The copy lies on the CPU, in training mode, with every parameter trainable.
 
     Args:
@@ -92,7 +94,9 @@ def regraft(
         channels: input channels; None keeps them.
         kind: what the copy is for; None keeps it, and turns an encoder into a classifier (a U-Net into a
             segmenter).
-        size: (H, W) in pixels to prepare images to; None keeps it.
+        size: (H, W) or (D, H, W) in pixels to prepare images to; None keeps it.
+        dimensions: 3 makes a U-Net of images one of volumes, whose preparation has no size, spacing or patch yet;
+            None keeps what it is.
         keep_source_head: also keep the source's head, as `source_head`; classifiers only.
 
     Returns: the copy, and the plan that says what became of every tensor.
@@ -107,7 +111,7 @@ def regraft(
     >>> plan.names("adapted"), plan.names("new")
     (('net.conv1.0.weight',), ('net.fc.weight', 'net.fc.bias'))
     """
-    spec = _target_spec(model, tuple(classes), channels, kind, size)
+    spec = _target_spec(model, tuple(classes), channels, kind, size, dimensions)
     config = model.config()
     if any(isinstance(value, Model) for value in config.values()):
         raise ModelError(
@@ -191,6 +195,8 @@ def transfer(
     own = model.state_dict()
     for name, target in own.items():
         source = None if name in fresh else state.get(name)
+        if source is not None and (source.ndim, target.ndim) == (4, 5):
+            source = inflate(source, target.shape[2])
         if source is not None and _differs_in_channels(source, target, channels):
             source = adapt_channels(source, target.shape[1])
         if source is None or source.shape != target.shape:
@@ -228,12 +234,39 @@ def adapt_channels(weight: Tensor, channels: int) -> Tensor:
     return weight[:, order] * (weight.shape[1] / channels)
 
 
+def inflate(weight: Tensor, depth: int) -> Tensor:
+    """Filters of images as filters of volumes that see in every slice what they saw in an image.
+
+    In odd depths the filter is the middle plane and the others are zero until training fills them. In even depths,
+    those of enlarging filters, every plane is the filter, as each of them makes a slice of its own.
+
+    Args:
+        weight: (O, C, H, W) float.
+        depth: planes of the result.
+
+    Returns: (O, C, depth, H, W).
+
+    Source: Arnab et al. 2021, section 3.4, central frame. Differs from Carreira & Zisserman 2017, who repeat the filter
+        and divide by the depth: that dims the outermost slices, which are padded with zeros, and blurs along depth.
+
+    >>> import torch
+    >>> inflate(torch.tensor([[[[2.0]]]]), 3).flatten()
+    tensor([0., 2., 0.])
+    """
+    repeated = weight.unsqueeze(2).repeat(1, 1, depth, 1, 1)
+    if depth % 2:
+        repeated[:, :, : depth // 2] = 0
+        repeated[:, :, depth // 2 + 1 :] = 0
+    return repeated
+
+
 def _target_spec(
     model: Model,
     classes: tuple[str, ...],
     channels: int | None,
     kind: Kind | None,
     size: tuple[int, ...] | None,
+    dimensions: Literal[2, 3] | None,
 ) -> ModelSpec:
     able = type(model).kinds
     if kind is None:
@@ -246,7 +279,10 @@ def _target_spec(
             f"{type(model).__name__} can only {', '.join(sorted(able))}",
             "Start from random/unet or a saved U-Net." if kind == "segment" else "Start from a timm network.",
         )  # fmt: skip
-    preparation = with_channels(model.spec.preparation, channels or model.spec.channels)
+    preparation = model.spec.preparation
+    if dimensions not in (None, preparation.dimensions):
+        preparation = _of_volumes(model)
+    preparation = with_channels(preparation, channels or preparation.channels)
     fields: dict[str, Any] = preparation.model_dump() | ({"size": size, "spacing": None} if size else {})
     repeated = [name for name, count in Counter(classes).items() if count > 1]
     if repeated:
@@ -262,6 +298,23 @@ def _target_spec(
             "regraft", "classes, channels and size that go together",
             problem.errors()[0]["msg"].removeprefix("Value error, "), "Change the arguments.",
         ) from problem  # fmt: skip
+
+
+def _of_volumes(model: Model) -> Preparation:
+    """The preparation of an image model as that of a volume model."""
+    preparation = model.spec.preparation
+    if 3 not in model.dimensions or preparation.dimensions == 3:
+        raise ModelError(
+            "regraft to other dimensions", "a U-Net of images, to become one of volumes",
+            f"got a {type(model).__name__} of {preparation.dimensions} dimensions", "Start from another source.",
+        )  # fmt: skip
+    if preparation.slices > 1:
+        raise ModelError(
+            "regraft to other dimensions", "a model that sees one slice at a time",
+            f"this one sees {preparation.slices} as channels", "Start from another source.",
+        )  # fmt: skip
+    # sizes of images say nothing about volumes
+    return preparation.model_copy(update={"dimensions": 3, "size": None, "spacing": None, "patch": None})
 
 
 def _differs_in_channels(source: Tensor, target: Tensor, channels: tuple[int, int] | None) -> bool:

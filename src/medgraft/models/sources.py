@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -26,7 +27,10 @@ from medgraft.models.unet import UNet
 from medgraft.types import Kind, Preparation
 
 logger = logging.getLogger(__name__)
-FORMS = "packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet, a saved folder or a weights file"
+UNETS = re.compile(r"unet(?P<volumes>3d(_flat(?P<flat>[1-4]))?)?")
+FORMS = (
+    "packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet(3d), a saved folder or a weights file"
+)
 
 
 def open_source(
@@ -43,18 +47,20 @@ def open_source(
     ===========================  ==========================================================================
     packaged/efficientnet_lite0  ImageNet weights installed with medgraft; works offline
     timm/NAME                    timm's pre-trained weights, from its cache or the hub (needs a network once)
-    random/NAME, random/unet     the same networks, initialised from the global generator
+    random/NAME                  the same networks, initialised from the global generator
+    random/unet, random/unet3d   a U-Net for images or volumes; random/unet3d_flat2: its first 2 levels (1 to 4)
+                                 stay within slices, for slices about 2**2 times as far apart as pixels
     a folder                     what `save_model` wrote
     a .pt, .pth or .safetensors  a state dict; needs `architecture`, a timm name; never unpickled
     ===========================  ==========================================================================
 
     Args:
         name: one of these forms.
-        kind: what the model is for; None keeps what the source is for (random/unet: `segment`, else
+        kind: what the model is for; None keeps what the source is for (random: `segment` for U-Nets, else
             `classify`).
         classes: names in output order; empty keeps the source's own head and names.
-        channels: input channels; None keeps the source's (random: 3).
-        size: (H, W) in pixels to prepare images to; None keeps the source's.
+        channels: input channels; None keeps the source's (random: 3, for volumes 1).
+        size: (H, W) or (D, H, W) in pixels to prepare images to; None keeps the source's.
         architecture: for a weights file only.
 
     Raises:
@@ -68,7 +74,7 @@ def open_source(
     classes = tuple(classes)
     group, _, rest = text.partition("/")
     if group == "random" and rest:
-        return _open_random(rest, kind, classes, channels or 3, size)
+        return _open_random(rest, kind, classes, channels, size)
     path = Path(name)
     if group == "packaged" and rest:
         source = _open_packaged(rest)
@@ -107,24 +113,29 @@ def _fitted(
 
 
 def _open_random(
-    name: str, kind: Kind | None, classes: tuple[str, ...], channels: int, size: tuple[int, ...] | None
+    name: str, kind: Kind | None, classes: tuple[str, ...], channels: int | None, size: tuple[int, ...] | None
 ) -> Model:
-    kind = kind or ("segment" if name == "unet" else "classify")
+    unet = UNETS.fullmatch(name)
+    kind = kind or ("segment" if unet else "classify")
     if kind != "encode" and not classes:
         raise ModelError(
             f"random/{name}", f"class names for kind {kind!r}", "got none", "Give classes, or kind='encode'."
         )
-    if name != "unet":
+    in_volumes = unet is not None and unet["volumes"] is not None
+    channels = channels or (1 if in_volumes else 3)
+    if unet is None:
         # networks that take one size only (ViT, Swin) say so; the others take images as stored
         size = size or own_size(create_network(name, 0, channels))
     spec = ModelSpec(
         kind=kind,
         classes=classes,
         channels=channels,
-        preparation=Preparation(size=size, channels=channels),
+        preparation=Preparation(dimensions=3 if in_volumes else 2, size=size, channels=channels),
         provenance={"source": f"random/{name}"},
     )
-    return UNet(spec) if name == "unet" else Classifier(spec, architecture=name)
+    if unet is None:
+        return Classifier(spec, architecture=name)
+    return UNet(spec, flat_levels=int(unet["flat"] or 0))
 
 
 def _open_packaged(name: str) -> Model:
