@@ -81,8 +81,9 @@ class Cohort:
         """Make a cohort of images in memory.
 
         Args:
-            images: (N, H, W, C), any real dtype.
-            truth: classify (N,) integers; multilabel (N, K) of 0, 1 and NaN; segment (N, H, W) integers; None.
+            images: (N, H, W, C), or volumes (N, D, H, W, C), any real dtype.
+            truth: classify (N,) integers; multilabel (N, K) of 0, 1 and NaN; segment integers, (N, H, W) or
+                (N, D, H, W); None.
             kind, classes: as in the class.
             patients, sites, split, units, attributes: one entry per image.
 

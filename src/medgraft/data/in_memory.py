@@ -69,9 +69,9 @@ def _truth_columns(
             LABEL_PREFIX + label: ["" if np.isnan(value) else str(int(value)) for value in values[:, index]]
             for index, label in enumerate(classes)
         }
-    if kind != "segment" or truth.ndim != 3 or truth.dtype.kind not in "iub":
+    if kind != "segment" or truth.ndim not in (3, 4) or truth.dtype.kind not in "iub":
         _refuse(
-            "truth (N, H, W) of whole numbers and kind 'segment'",
+            "truth (N, H, W) or (N, D, H, W) of whole numbers and kind 'segment'",
             f"it got {truth.dtype} {truth.shape}, {kind!r}",
         )
     return {"mask": table["image"].tolist()}

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgraft.engine.loading import Loader
 from medgraft.engine.memory_order import channels_last
+from medgraft.engine.patches import Patches, load_batch
 from medgraft.engine.predict import placed
 from medgraft.engine.supervised import draw_batches
 from medgraft.models.model import Model, evaluation_mode
@@ -15,7 +16,7 @@ from medgraft.models.model import Model, evaluation_mode
 
 def estimate_batch_stats(
     model: Model,
-    loader: Loader,
+    loader: Loader | Patches,
     generator: torch.Generator,
     *,
     batch_size: int = 32,
@@ -47,7 +48,7 @@ def estimate_batch_stats(
                 norm.momentum = None  # torch's word for a plain mean
                 norm.train()
             for rows in draw_batches(len(loader), batch_size, generator):
-                model(channels_last(loader(rows).images.to(device)))
+                model(channels_last(load_batch(loader, rows, generator).images.to(device)))
         finally:
             for norm, momentum in zip(norms, momenta):
                 norm.momentum = momentum

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from medgraft.engine.loading import Loader
 from medgraft.engine.objective import Objective, freeze_normalisation
 from medgraft.engine.optimizers import ParamGroup
+from medgraft.engine.patches import Patches, load_batch
 from medgraft.engine.run import Run
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.model import Model
@@ -24,7 +25,7 @@ class Supervised(Objective):
 
     Args:
         model: trained in place.
-        loader: labelled training rows.
+        loader: labelled training rows, or patches of them.
         criterion: (outputs, truth) -> scalar loss.
         batch_size: rows per step at most.
         steps_per_epoch: how many steps an epoch needs; passes over the rows follow one another until it is full.
@@ -39,7 +40,7 @@ class Supervised(Objective):
     def __init__(
         self,
         model: Model,
-        loader: Loader,
+        loader: Loader | Patches,
         criterion: Criterion,
         *,
         batch_size: int,
@@ -55,7 +56,10 @@ class Supervised(Objective):
         self.lr_factors = dict(lr_factors) if lr_factors is not None else dict.fromkeys(model.blocks(), 1.0)
         self._groups = block_groups(model, self.lr_factors)
         self.freeze_batch_stats = freeze_batch_stats
-        self.sampling_weights = balanced_weights(loader.cohort.labels) if balanced else None
+        if isinstance(loader, Patches):
+            self.sampling_weights: Tensor | None = loader.weights
+        else:
+            self.sampling_weights = balanced_weights(loader.cohort.labels) if balanced else None
 
     def train(self, mode: bool = True) -> Supervised:
         """Training mode, with batch statistics frozen where asked."""
@@ -78,7 +82,7 @@ class Supervised(Objective):
         for rows in draw_batches(
             len(self.loader), self.batch_size, generator, self.steps_per_epoch, self.sampling_weights
         ):
-            batch = self.loader(rows)
+            batch = load_batch(self.loader, rows, generator)
             assert batch.truth is not None
             images, truth = batch.images, batch.truth
             if self.augmentation is not None:

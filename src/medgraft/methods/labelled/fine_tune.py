@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
-from typing import ClassVar, Literal, cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Literal, cast
 
 import pandas as pd
 from pydantic import Field as Setting
-from pydantic import field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from medgraft.data.task import Task
@@ -20,6 +20,7 @@ from medgraft.engine.loop import fit
 from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.objective import Objective
 from medgraft.engine.optimizers import ParamGroup
+from medgraft.engine.patches import FOREGROUND, Patches, open_rows
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, balanced_weights, block_groups, draw_batches
@@ -29,7 +30,7 @@ from medgraft.models.backbones import Classifier
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
 from medgraft.models.regraft import Plan, regraft, reinitialise
-from medgraft.types import Kind, Loss, Progress, Step
+from medgraft.types import Kind, Loss, Preparation, Progress, Step
 
 Scope = Literal["all", "head", "last", "first", "head_then_all", "from_scratch"]
 
@@ -63,8 +64,13 @@ class FineTune(MethodSettings):
     """Multiplies the learning rate of a new head."""
     balanced: bool = False
     """Draw every class equally often (one label per image only)."""
-    size: tuple[int, int] | None = None
-    """(H, W) in pixels to resize images to; None keeps the source model's."""
+    size: tuple[int, ...] | None = None
+    """(H, W) in pixels to resize images to, (D, H, W) of volumes; None keeps the source model's."""
+    preparation: Mapping[str, Any] = Setting(default_factory=dict)
+    """Other changes to how the source model prepares images: `spacing`, `intensity`, `window`, `patch`, `slices`,
+    `channels`; see `Preparation`."""
+    foreground: float = Setting(default=FOREGROUND, ge=0, le=1)
+    """Of volumes and patches, share of samples that must show a class other than the first."""
     loss: LossSettings | None = None
     """None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's kind."""
     augmentation: Augmentation | None = Augmentation()
@@ -78,6 +84,15 @@ class FineTune(MethodSettings):
     @classmethod
     def _preset(cls, value: object) -> object:
         return Augmentation.preset(cast(Preset, value)) if isinstance(value, str) else value
+
+    @field_validator("preparation")
+    @classmethod
+    def _known_changes(cls, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        offered = [name for name in Preparation.model_fields if name not in ("size", "dimensions")]
+        for name in changes:
+            if name not in offered:
+                raise ValueError(f"{name} is not one of {', '.join(offered)}")
+        return changes
 
     @model_validator(mode="after")
     def _one_choice_of_statistics(self) -> FineTune:
@@ -94,22 +109,37 @@ class FineTune(MethodSettings):
         """Regraft the model onto the target's classes and train what the scope names."""
         assert task.target is not None
         source = reinitialise(model) if self.scope == "from_scratch" else model
-        adapted, plan = regraft(source, task.classes, kind=task.kind, size=self.size)
+        channels = self.preparation.get("channels")
+        adapted, plan = regraft(source, task.classes, channels, kind=task.kind, size=self.size)
+        adapted.spec = adapted.spec.changed(preparation=self._changed(adapted.spec.preparation))
         run.record("plan", pd.DataFrame(plan.table()))
         if self.balanced and task.kind != "classify":
             raise SettingsError(
                 "FineTune with balanced=True", "a task with one label per image", f"the kind is '{task.kind}'",
                 "Leave it out, or weight classes in the loss.",
             )  # fmt: skip
-        loader = Loader(task.target, adapted.spec.preparation)
+        loader = open_rows(task.target, adapted.spec.preparation, self.foreground)
         criterion = build_loss(self.loss or LossSettings.default(task.kind), task.kind)
         on_features = isinstance(adapted, Classifier) and self.scope in ("head", "head_then_all")
-        if on_features:
+        if on_features and isinstance(loader, Loader):
             part = run.child("head") if self.scope == "head_then_all" else run
             self._fit_head_on_features(adapted, loader, criterion, part)
         if not on_features or self.scope == "head_then_all":
             self._fit_blocks(adapted, loader, criterion, plan, run)
         return adapted
+
+    def _changed(self, preparation: Preparation) -> Preparation:
+        changes = dict(self.preparation)
+        if "spacing" in changes:
+            changes.setdefault("size", None)
+        try:
+            return Preparation.model_validate(preparation.model_dump() | changes)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            raise SettingsError(
+                "FineTune.preparation", "changes that go together with the source model's preparation",
+                problem["msg"].removeprefix("Value error, "), "Correct them.",
+            ) from error  # fmt: skip
 
     def _fit_head_on_features(self, model: Model, loader: Loader, criterion: Criterion, run: Run) -> None:
         schedule = self.head_schedule.model_copy(update={"patience": None})
@@ -121,7 +151,9 @@ class FineTune(MethodSettings):
         # convex, and scored without the network only by its own loss: the last epoch is the one to keep
         fit(objective, dataclasses.replace(run, selector=None), schedule)
 
-    def _fit_blocks(self, model: Model, loader: Loader, criterion: Criterion, plan: Plan, run: Run) -> None:
+    def _fit_blocks(
+        self, model: Model, loader: Loader | Patches, criterion: Criterion, plan: Plan, run: Run
+    ) -> None:
         objective = Supervised(
             model,
             loader,
