@@ -269,39 +269,3 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     with pytest.raises(DataError, match="one folder per class with images in it"):
         read_manifest(tmp_path)
-
-
-def medmnist(path: Path, columns: int = 1, shape: tuple[int, ...] = (28, 28)) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(1)
-    arrays = {}
-    for split, count in (("train", 5), ("val", 3), ("test", 4)):
-        arrays[f"{split}_images"] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
-        arrays[f"{split}_labels"] = np.arange(count * columns).reshape(count, columns).astype(np.uint8) % 2
-    np.savez(path, **arrays)
-    return arrays
-
-
-def test_medmnist_opens_without_a_manifest(tmp_path: Path) -> None:
-    arrays = medmnist(tmp_path / "toy.npz", shape=(28, 28, 3))
-    cohort = read_manifest(tmp_path / "toy.npz")
-    assert cohort.kind == "classify" and cohort.classes == ("0", "1") and len(cohort) == 12
-    for split, stored in (("train", "train"), ("validation", "val"), ("test", "test")):
-        view = cohort.split(split)
-        np.testing.assert_array_equal(view.labels, arrays[f"{stored}_labels"][:, 0])
-        np.testing.assert_array_equal(view.picture(2).array, arrays[f"{stored}_images"][2])
-
-
-def test_medmnist_with_several_labels(tmp_path: Path) -> None:
-    arrays = medmnist(tmp_path / "chest.npz", columns=3)
-    cohort = read_manifest(tmp_path / "chest.npz")
-    assert cohort.kind == "multilabel" and cohort.classes == ("0", "1", "2")
-    np.testing.assert_array_equal(cohort.split("train").labels, arrays["train_labels"])
-    assert cohort.picture(0).array.shape == (28, 28, 1)
-
-
-def test_other_npz_files_are_refused(tmp_path: Path) -> None:
-    np.savez(tmp_path / "other.npz", images=np.zeros((2, 4, 4)))
-    medmnist(tmp_path / "volumes.npz", shape=(8, 8, 8))
-    for name, expected in (("other.npz", "holds images"), ("volumes.npz", "8, 8, 8")):
-        with pytest.raises(DataError, match=expected):
-            read_manifest(tmp_path / name)

@@ -1,19 +1,21 @@
-"""The table that says what is where: CSV, TSV or Parquet; or a folder per class, or a MedMNIST file, without one."""
+"""The table that says what is where: CSV, TSV or Parquet; without one, a folder per class or a published data set."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from medgraft.data.boxes import parse_boxes
 from medgraft.data.cohort import TRUTH_COLUMNS, Cohort
-from medgraft.data.folders import table_of_folder, table_of_medmnist
+from medgraft.data.folders import table_of_folder
 from medgraft.data.labels import LABEL_PREFIX, UNCERTAIN, Uncertain, natural_order, split_labels
+from medgraft.data.layouts import find_layout, refuse_part_of_layout
+from medgraft.data.opened import Opened
 from medgraft.data.readers import read_mask
 from medgraft.data.tables import read_table
 from medgraft.errors import DataError, MedgraftError
@@ -29,14 +31,6 @@ SIDECAR_KEYS = ("kind", "classes", "uncertain", "name", "notes")
 WHITE = 255
 
 
-class Opened(NamedTuple):
-    """A manifest as it was found, before anything is concluded from it."""
-
-    table: pd.DataFrame
-    root: Path
-    sidecar: JSON
-
-
 def read_manifest(
     path: Path | str,
     *,
@@ -49,7 +43,8 @@ def read_manifest(
     Args:
         path: a table with the columns image, label | labels | label:NAME ... | mask | boxes, and where known patient,
             site, split, split_unit and any attribute (paths relative to the table); or a folder with one folder per
-            class; or a MedMNIST npz. NAME.toml beside NAME.csv may hold kind, classes, uncertain, name and notes.
+            class; or a published data set as it was unpacked (`docs/layouts.md`). NAME.toml beside NAME.csv, or
+            medgraft.toml in a folder, may hold kind, classes, uncertain, name and notes.
         kind: what the truth is; needed where the table has several kinds of it.
         classes: names in output order; None takes those that occur (masks: background and numbers).
         uncertain: what -1 becomes in label columns: ignore, zeros, ones or smooth (0.7); None takes the sidecar's,
@@ -73,7 +68,7 @@ def read_manifest(
             f"it is {uncertain!r}",
             "Correct it.",
         )
-    table = _only_this_kind(opened.table, kind)
+    table = _only_this_kind(_with_unlabelled(opened) if kind == "encode" else opened.table, kind)
     names = [str(name) for name in classes or opened.sidecar.get("classes") or ()]
     names = names or _infer_classes(table, kind, opened.root)
     _refuse_classes(table, kind, names, path)
@@ -96,7 +91,7 @@ def read_manifest(
 
 
 def open_manifest(path: Path) -> Opened:
-    """Read the table (all cells as text) and its sidecar; make the table of a class folder or MedMNIST file.
+    """Read the table (all cells as text) and its sidecar; make the table of a class folder or published data set.
 
     Raises:
         DataError: no such file, not a table, no column `image`.
@@ -105,12 +100,24 @@ def open_manifest(path: Path) -> Opened:
         raise DataError(
             "The manifest", "an existing file or folder", f"{path} does not exist", "Correct the path."
         )
+    own = _sidecar(path / "medgraft.toml" if path.is_dir() else path.with_suffix(".toml"))
+    layout = find_layout(path)
+    if layout is not None:
+        opened = layout.read(path)
+        told = {**opened.sidecar, **own}
+        told["notes"] = {**opened.sidecar.get("notes", {}), **own.get("notes", {})}
+        return opened._replace(sidecar=told)
     if path.is_dir():
-        return Opened(table_of_folder(path), path, _sidecar(path / "medgraft.toml"))
-    if path.suffix.lower() == ".npz":
-        table, kind = table_of_medmnist(path)
-        return Opened(table, path.parent, {"kind": kind, **_sidecar(path.with_suffix(".toml"))})
-    return Opened(read_table(path), path.parent, _sidecar(path.with_suffix(".toml")))
+        return Opened(table_of_folder(path), path, own)
+    refuse_part_of_layout(path)
+    return Opened(read_table(path), path.parent, own)
+
+
+def _with_unlabelled(opened: Opened) -> pd.DataFrame:
+    """Where no truth is asked for, images published without it too; as a test split, which training leaves alone."""
+    if opened.unlabelled is None or len(opened.unlabelled) == 0:
+        return opened.table
+    return pd.concat([opened.table.assign(split="train"), opened.unlabelled.assign(split="test")]).fillna("")
 
 
 def _sidecar(path: Path) -> JSON:

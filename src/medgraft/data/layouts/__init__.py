@@ -1,0 +1,56 @@
+"""Published data sets in the folders and tables they come in, opened without a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from medgraft.data.layouts import chestxray14, chexpert, decathlon, medmnist
+from medgraft.data.layouts.published_table import header_of
+from medgraft.data.opened import Opened
+from medgraft.errors import DataError
+
+__all__ = ["LAYOUTS", "Layout", "find_layout", "refuse_part_of_layout"]
+
+
+class Layout(NamedTuple):
+    """How one published data set is told from others, and opened.
+
+    name: as its publishers write it.
+    recognises: path -> whether this is such a data set, whole or with something missing; reads headers only.
+    owns: file -> whether it is a table of such a data set, which cannot be opened by itself.
+    read: path -> the data set; raises `DataError` where something is missing.
+    """
+
+    name: str
+    recognises: Callable[[Path], bool]
+    owns: Callable[[Path], bool]
+    read: Callable[[Path], Opened]
+
+
+LAYOUTS = (
+    Layout("MedMNIST", medmnist.recognises, medmnist.owns, medmnist.read),
+    Layout("the Medical Segmentation Decathlon", decathlon.recognises, decathlon.owns, decathlon.read),
+    Layout("CheXpert", chexpert.recognises, chexpert.owns, chexpert.read),
+    Layout("ChestX-ray14", chestxray14.recognises, chestxray14.owns, chestxray14.read),
+)
+
+
+def find_layout(path: Path) -> Layout | None:
+    """The published layout of a file or folder; None where it has none of them."""
+    return next((layout for layout in LAYOUTS if layout.recognises(path)), None)
+
+
+def refuse_part_of_layout(path: Path) -> None:
+    """Say which folder to pass where a user passes a data set's own table.
+
+    Raises:
+        DataError: the file belongs to a published data set, and no column `image` makes a manifest of it.
+    """
+    for layout in LAYOUTS:
+        if layout.owns(path) and "image" not in header_of(path):
+            raise DataError(
+                f"Opening {layout.name}", "the folder of the data set", f"{path} is one of its tables",
+                f"Pass the folder {path.parent}.",
+            )  # fmt: skip

@@ -1,0 +1,67 @@
+"""The csv tables that come with published data sets: known columns, hundreds of thousands of rows, text cells."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
+from pathlib import Path
+
+import pandas as pd
+
+from medgraft.errors import DataError
+
+LONGEST_HEADER = 10_000
+"""Characters; more is no header."""
+
+
+def header_of(path: Path) -> list[str]:
+    """The column names in the first line of a csv file; empty where there is no such file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = file.readline(LONGEST_HEADER)
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # no text
+        return []
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """These columns of a csv file as text; the index counts rows below the header from 1.
+
+    Raises:
+        DataError: a column is missing; a row is cut off or has too much; not a table; no rows.
+    """
+    absent = [column for column in columns if column not in header_of(path)]
+    if absent:
+        raise _misfit(path, f"the columns {', '.join(columns)}", f"it has no {', '.join(absent)}")
+    try:
+        # not by pandas, which takes rows that are cut off for empty cells, and leaves out what is too much
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(_rows(csv.reader(file), columns, path))
+    except (ValueError, OSError, csv.Error) as error:
+        raise _misfit(path, "a readable csv table", f"it cannot be read: {str(error).rstrip('.')}") from error
+    if not rows:
+        raise _misfit(path, "at least one row", "it has none")
+    index = pd.RangeIndex(1, len(rows) + 1)
+    return pd.DataFrame(dict(zip(columns, map(list, zip(*rows)))), index=index, dtype=object)
+
+
+def _rows(lines: Iterator[list[str]], columns: Sequence[str], path: Path) -> Iterator[tuple[str, ...]]:
+    header = next(lines)
+    chosen = itemgetter(*map(header.index, columns))
+    fewest = max(
+        place for place, name in enumerate(header, start=1) if name
+    )  # it may end with a comma, or its rows
+    for number, line in enumerate(lines, start=1):
+        if len(line) < fewest or any(line[len(header) :]):
+            if line:
+                compared = "more" if len(line) > fewest else "fewer"
+                raise _misfit(path, "a cell for every column", f"row {number} has {compared}")
+            continue  # an empty line
+        yield chosen(line)
+
+
+def _misfit(path: Path, needs: str, got: str) -> DataError:
+    return DataError(f"The table {path}", needs, got, "Download it again, or correct it.")
