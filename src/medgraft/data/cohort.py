@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ import pandas as pd
 from medgraft.data.in_memory import read_only, table_of_arrays
 from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
 from medgraft.data.pixels import hash_image, hash_pixels
-from medgraft.data.readers import hash_of_file, read_image, read_mask, split_part
+from medgraft.data.readers import hash_reference, read_image, read_mask, split_part
+from medgraft.data.unchanged import UnchangedFiles
 from medgraft.errors import DataError
 from medgraft.types import JSON, SPLITS, Batch, Field, Kind, Picture
 
@@ -61,6 +61,7 @@ class Cohort:
         self.uncertain = uncertain
         self.recipe = recipe
         self._arrays = arrays
+        self._files = UnchangedFiles()  # shared by all views
 
     @classmethod
     def from_arrays(
@@ -215,6 +216,17 @@ class Cohort:
             return Picture(read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
         return self._read(read_mask, "mask", position)
 
+    def hash_row(self, position: int) -> str | None:
+        """What a row's image and mask were read from: hashes of the files, and parts of them; None if in memory.
+
+        Raises:
+            DataError: a file is missing or has changed since it was first read.
+        """
+        if self._arrays is not None:
+            return None
+        columns = [column for column in ("image", "mask") if column in self._table.columns]
+        return json.dumps({column: self._read(hash_reference, column, position) for column in columns})
+
     def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
         """Read and prepare rows.
 
@@ -334,21 +346,9 @@ class Cohort:
 
     def fingerprint(self) -> str:
         """SHA-256 over the rows and the contents of their files."""
-        digest = hashlib.sha256()
-        digest.update(json.dumps([self.kind, self.classes, self.uncertain]).encode())
-        digest.update(self._table.to_csv(index=True).encode())
-        if self._arrays is not None:
-            for column, array in zip(("image", "mask"), self._arrays):
-                if array is not None and column in self._table.columns:
-                    for position in range(len(self)):
-                        item = array[self._index_in_memory(column, position)]
-                        digest.update(np.ascontiguousarray(item).tobytes())
-            return digest.hexdigest()
-        for column in ("image", "mask"):
-            if column in self._table.columns:
-                for file in dict.fromkeys(split_part(cell)[0] for cell in self._table[column]):
-                    digest.update(hash_of_file(self.root / file).encode())
-        return digest.hexdigest()
+        from medgraft.data.fingerprint import fingerprint_rows
+
+        return fingerprint_rows(self, None if self._arrays is not None else self._files)
 
     def pixel_hashes(self) -> np.ndarray:
         """(N,) text: `hash_pixels` of each image; files are hashed once."""
@@ -363,7 +363,7 @@ class Cohort:
         recipe = None
         if self.recipe is not None:
             recipe = {**self.recipe, "operations": [*self.recipe["operations"], [operation, arguments]]}
-        return Cohort(
+        view = Cohort(
             table,
             kind=self.kind,
             classes=self.classes,
@@ -374,6 +374,9 @@ class Cohort:
             recipe=recipe,
             arrays=self._arrays,
         )
+        view._files = self._files
+        view._files = self._files
+        return view
 
     def _column(self, column: str, unknown: str | None) -> np.ndarray:
         if column in self._table.columns:
@@ -386,12 +389,30 @@ class Cohort:
         return int(str(self._table[column].iloc[position]).removeprefix("#"))
 
     def _read(self, read: Callable[[str], Read], column: str, position: int) -> Read:
-        cell = str(self._table[column].iloc[position])
+        reference = self.reference(column, position)
+        assert reference is not None  # in memory nothing is read
         try:
-            return read(str(self.root / cell))
+            found = read(reference)
         except DataError as error:
+            self.reference(column, position)  # a file that is just being replaced may be damaged meanwhile
             error.got += f" ({self.where(column, position)})"
             raise
+        self.reference(column, position)
+        return found
+
+    def reference(self, column: str, position: int) -> str | None:
+        """The file of an image or mask, and the part of it behind '#'; None for what lives in memory.
+
+        Raises:
+            DataError: the file has changed since it was first asked for.
+        """
+        if self._arrays is not None:
+            return None
+        reference = self.root / str(self._table[column].iloc[position])
+        file, _ = split_part(reference)
+        self._files.note(file)
+        self._files.refuse_changed(file, self.where(column, position))
+        return str(reference)
 
     def where(self, column: str, position: int) -> str:
         """Row and file of an image or mask, for messages."""

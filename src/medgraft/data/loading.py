@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -28,34 +28,66 @@ class Prepare(Protocol):
         ...
 
 
+class PreparedRow(NamedTuple):
+    """One row as network input.
+
+    image: (C, h, w) float32.
+    mask: (h, w) int64, where the cohort has masks.
+    """
+
+    image: Tensor
+    mask: Tensor | None
+
+
 def load_rows(cohort: Cohort, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
     """Read and prepare rows; see `Cohort.load`."""
+    return stack_rows(cohort, positions, [load_row(cohort, int(position), prepare) for position in positions])
+
+
+def load_row(cohort: Cohort, position: int, prepare: Prepare) -> PreparedRow:
+    """Read and prepare one row, with its mask where the cohort has masks.
+
+    Raises:
+        DataError: as `Cohort.load`.
+    """
+    picture = cohort.picture(position)
+    mask = cohort.mask(position) if has_masks(cohort) else None
+    _refuse_misfit(cohort, position, picture, mask)
+    try:
+        image = prepare.image(picture.array, picture.spacing)
+        return PreparedRow(image, None if mask is None else prepare.mask(mask.array[..., 0], picture.spacing))
+    except MedgraftError as error:
+        error.got += f" ({cohort.where('image', position)})"
+        raise
+
+
+def has_masks(cohort: Cohort) -> bool:
+    """Whether a prepared row holds a mask."""
+    return cohort.kind == "segment" and "truth" in cohort.fields
+
+
+def stack_rows(
+    cohort: Cohort, positions: Sequence[int] | np.ndarray, prepared: Sequence[PreparedRow]
+) -> Batch:
+    """Put prepared rows together, with the labels of the cohort where it has labels.
+
+    Raises:
+        DataError: prepared sizes differ.
+    """
     import torch
 
-    images, masks = [], []
-    with_masks = cohort.kind == "segment" and "truth" in cohort.fields
-    for position in map(int, positions):
-        picture = cohort.picture(position)
-        mask = cohort.mask(position) if with_masks else None
-        _refuse_misfit(cohort, position, picture, mask)
-        try:
-            images.append(prepare.image(picture.array, picture.spacing))
-            if mask is not None:
-                masks.append(prepare.mask(mask.array[..., 0], picture.spacing))
-        except MedgraftError as error:
-            error.got += f" ({cohort.where('image', position)})"
-            raise
-    if len({image.shape for image in images}) > 1:
+    shapes = {row.image.shape for row in prepared}
+    if len(shapes) > 1:
         raise DataError(
-            "A batch", "images of one size", f"{cohort.name} has {sorted({tuple(i.shape[1:]) for i in images})}",
+            "A batch", "images of one size", f"{cohort.name} has {sorted(tuple(shape[1:]) for shape in shapes)}",
             "Set a size to resize to, for instance --set size=[224,224].",
         )  # fmt: skip
     truth: Tensor | None = None
-    if masks:
-        truth = torch.stack(masks)
+    if has_masks(cohort):
+        truth = torch.stack([row.mask for row in prepared if row.mask is not None])
     elif cohort.kind in ("classify", "multilabel") and "truth" in cohort.fields:
         truth = torch.from_numpy(cohort.take(positions).labels)
-    return Batch(torch.stack(images), truth, np.asarray(positions))
+    return Batch(torch.stack([row.image for row in prepared]), truth, np.asarray(positions))
 
 
 def _refuse_misfit(cohort: Cohort, position: int, picture: Picture, mask: Picture | None) -> None:

@@ -8,24 +8,31 @@ import textwrap
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff, zipped
+from medgraft.data.readers.geometry import Geometry, no_place
 from medgraft.data.readers.identity import warn_of_identity
-from medgraft.data.readers.series import dicom_files, looks_like_series, read_series
+from medgraft.data.readers.series import dicom_files, looks_like_series, read_series, read_series_geometry
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 Reader = Callable[[Path, str | None], Picture]
 """(file, part or None) -> Picture; the part is what stands behind '#' in a manifest's cell."""
 
+Read = TypeVar("Read")
+
 __all__ = [
+    "Geometry",
     "Reader",
     "hash_of_file",
+    "hash_reference",
     "known_extensions",
     "looks_like_series",
+    "read_geometry",
     "read_image",
     "read_mask",
     "register_reader",
@@ -60,6 +67,13 @@ _MASK_READERS: dict[str, Reader] = {
     ".dicom": dicom.read_dicom_labels,
 }
 """Where the same bytes mean something else in a mask than in a picture: palettes, single bits."""
+
+
+_GEOMETRIES: dict[Reader, Callable[[Path, str | None], Geometry]] = {
+    dicom.read_dicom: dicom.read_dicom_geometry,
+    nifti.read_nifti: nifti.read_nifti_geometry,
+    zipped.read_zip: zipped.read_zip_geometry,
+}
 
 
 def register_reader(extension: str, reader: Reader) -> None:
@@ -123,8 +137,13 @@ def read_image(reference: str | Path) -> Picture:
 def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
     path, part = split_part(reference)
     reader = read_series if path.is_dir() else _reader_for(path, readers)
+    return _told(lambda: _checked(reader(path, part), path), path)
+
+
+def _told(read: Callable[[], Read], path: Path) -> Read:
+    """What `read` returns; whatever it raises becomes one of our errors."""
     try:
-        return _checked(reader(path, part), path)
+        return read()
     except DataError:
         raise
     except Exception as error:  # whatever a format library raises, the user gets one sentence
@@ -132,6 +151,28 @@ def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
             "Reading an image", "a whole, readable file", f"{path} cannot be read ({_brief(error)})",
             "Replace the file with an intact copy or remove its row.",
         ) from error  # fmt: skip
+
+
+def read_geometry(reference: str | Path) -> Geometry:
+    """Where an image lies in the patient, and how its file keeps it: what is needed to write a mask that fits.
+
+    Args:
+        reference: as for `read_image`: NIfTI (also ``#slice:12``), DICOM (also ``#frame:12``), a folder or zip.
+
+    Returns: the geometry of the array that `read_image` returns; pixels are not read.
+
+    Raises:
+        DataError: as `read_image`; a format or a file that does not tell where it lies.
+    """
+    path, part = split_part(reference)
+    if path.is_dir():
+        read: Callable[[Path, str | None], Geometry] = read_series_geometry
+    else:
+        reader = _reader_for(path, _READERS)
+        if reader not in _GEOMETRIES:
+            raise no_place(str(path))
+        read = _GEOMETRIES[reader]
+    return _told(lambda: read(path, part), path)
 
 
 def warn_of_header(reference: str | Path) -> list[str]:
@@ -210,6 +251,16 @@ def hash_of_file(path: Path) -> str:
     _refuse_no_file(path)
     status = path.stat()
     return _hash_of(str(path), status.st_size, status.st_mtime_ns)
+
+
+def hash_reference(reference: str | Path) -> str:
+    """What decides the pixels of a manifest's cell: the hash of its file, the format, the part behind '#'.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    path, part = split_part(reference)
+    return f"{hash_of_file(path)}{path.suffix.lower()}#{part}"
 
 
 def size_and_time(path: Path) -> tuple[int, int]:
