@@ -10,10 +10,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from medgraft.errors import SettingsError
-from medgraft.images.augmentation import DRAWS, PRESETS, Augmentation, Parameters
+from medgraft.images.augmentation import DRAWS, DRAWS_ACROSS_SLICES, PRESETS, Augmentation, Parameters
 from medgraft.images.color import gamma
 
 NONE = Augmentation.preset("none")
+MOVES = ("turns", "horizontal", "vertical", "angle", "shift", "shear", "zoom", "crop")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -197,3 +198,79 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 def test_settings_survive_json() -> None:
     strong = Augmentation.preset("strong")
     assert Augmentation.model_validate_json(strong.model_dump_json()) == strong
+
+
+def volume_batch(count: int = 4, channels: int = 2, depth: int = 5, side: int = 16) -> Tensor:
+    return torch.rand(count, channels, depth, side, side, generator=seeded(8))
+
+
+def test_by_default_a_volume_moves_like_each_of_its_slices_would_alone() -> None:
+    volumes = volume_batch()
+    mask = (volumes[:, 0] * 4).long()
+    settings = Augmentation.preset("strong").model_copy(
+        update={"quarter_turns": True, "flip_vertical": 0.5, "outside": "zero"}
+    )
+    parameters = settings.sample(4, seeded(5), 3)
+    drawn = neutral(4)._asdict() | {name: getattr(parameters, name) for name in MOVES}
+    moved, labels = settings.apply(volumes, Parameters(**drawn), mask, value_range=(-0.5, 1.0))
+    assert labels is not None and not torch.equal(labels, mask)
+    for index in range(volumes.shape[2]):
+        alone, label = settings.apply(
+            volumes[:, :, index], Parameters(**drawn), mask[:, index], value_range=(-0.5, 1.0)
+        )
+        assert torch.equal(moved[:, :, index], alone)
+        assert torch.equal(labels[:, index], label)  # type: ignore[arg-type]
+
+
+def test_masks_follow_their_volumes_out_of_the_plane() -> None:
+    z, y, x = torch.meshgrid(*[torch.arange(24.0)] * 3, indexing="ij")
+    mask = (((z - 9) ** 2 + 2 * (y - 14) ** 2 + (x - 11) ** 2) < 50).long().repeat(4, 1, 1, 1)
+    settings = Augmentation(
+        flip_depth=0.5, tilt=40, zoom=(0.7, 1.3), zoom_depth=True, outside="zero", brightness=0, contrast=0
+    )
+    moved, labels = settings(mask[:, None].float(), seeded(4), mask)
+    assert labels is not None and labels.dtype == torch.int64 and not torch.equal(labels, mask)
+    clear = (moved[:, 0] - 0.5).abs() > 0.49
+    assert torch.equal(labels[clear], moved[:, 0][clear].round().long())
+    assert float(clear.double().mean()) > 0.9 and int(labels[clear].sum()) > 200
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_presets_change_volumes_reproducibly_and_leave_their_input_alone(preset: str) -> None:
+    volumes = volume_batch()
+    before = volumes.clone()
+    augmentation = PRESETS[preset]  # type: ignore[index]
+    first, second = (augmentation(volumes, seeded(1))[0] for _ in range(2))
+    assert torch.equal(first, second) and torch.equal(volumes, before)
+    assert first.shape == volumes.shape and torch.equal(first, first.clamp(0.0, 1.0))
+    assert torch.equal(first, volumes) == (preset == "none")
+
+
+def test_volumes_draw_more_and_images_as_much_as_ever() -> None:
+    settings = Augmentation(flip_depth=0.25, tilt=30, zoom_depth=True)
+    generator, other = seeded(), seeded()
+    drawn = settings.sample(3000, generator, 3)
+    torch.rand(DRAWS + DRAWS_ACROSS_SLICES, 3000, generator=other, dtype=torch.float64)
+    assert torch.equal(generator.get_state(), other.get_state())
+    plain = settings.sample(3000, seeded())
+    for name, values in plain._asdict().items():
+        same = torch.equal(values, getattr(drawn, name))
+        assert same == (name not in ("depth", "tilt", "zoom_depth")), name
+    assert float(drawn.depth.double().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float(drawn.tilt.abs().max()) == pytest.approx(30, abs=0.1)
+    assert not torch.equal(drawn.tilt[:, 0], drawn.tilt[:, 1])
+    assert torch.equal(drawn.zoom_depth, drawn.zoom)
+
+
+def test_intensities_of_a_volume_change_alike_in_all_slices() -> None:
+    volumes = 60 * volume_batch(2) - 20
+    parameters = neutral(2)._replace(gamma=torch.tensor([0.5, 2.0], dtype=torch.float64))
+    changed, _ = NONE.apply(volumes, parameters, value_range=None)
+    low, high = volumes.amin((2, 3, 4), keepdim=True), volumes.amax((2, 3, 4), keepdim=True)
+    expected = ((volumes - low) / (high - low)) ** torch.tensor([0.5, 2.0]).view(2, 1, 1, 1, 1)
+    torch.testing.assert_close(changed, expected * (high - low) + low, atol=1e-4, rtol=1e-5)
+    wide, _ = NONE.apply(volumes, parameters, value_range=((-20.0, -30.0), (40.0, 50.0)))
+    for channel, (black, white) in enumerate([(-20, 40), (-30, 50)]):
+        share = ((volumes[:, channel] - black) / (white - black)).clamp(0, 1)
+        expected = share ** torch.tensor([0.5, 2.0]).view(2, 1, 1, 1) * (white - black) + black
+        torch.testing.assert_close(wide[:, channel], expected, atol=1e-4, rtol=1e-5)

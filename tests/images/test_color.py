@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torchvision.transforms.functional as reference
@@ -71,3 +73,19 @@ def test_equalise_takes_any_number_of_channels() -> None:
     images = batch(5)
     alone = equalise(images[:, 3:4])
     assert torch.equal(equalise(images)[:, 3:4], alone)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("change", [brightness, contrast, gamma])
+def test_a_volume_changes_as_one_picture_of_all_its_slices(
+    change: Callable[[Tensor, Tensor], Tensor], channels: int
+) -> None:
+    volumes = torch.rand(4, channels, 5, 6, 7, generator=torch.Generator().manual_seed(2))
+    pictures = volumes.flatten(2, 3)
+    torch.testing.assert_close(change(volumes, FACTORS).flatten(2, 3), change(pictures, FACTORS))
+
+
+@pytest.mark.parametrize("change", [autocontrast, equalise])
+def test_a_volume_is_stretched_as_one_picture_of_all_its_slices(change: Callable[[Tensor], Tensor]) -> None:
+    volumes = torch.rand(2, 3, 5, 6, 7, generator=torch.Generator().manual_seed(2)) ** 2 * 0.6
+    assert torch.equal(change(volumes).flatten(2, 3), change(volumes.flatten(2, 3)))

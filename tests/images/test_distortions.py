@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torchvision.transforms.functional as reference
+from scipy import ndimage
 from torch import Tensor
 
 from medgraft.images.distortions import blur, noise, sharpness
@@ -62,3 +64,39 @@ def test_sharpness_agrees_with_torchvision_for_each_image(channels: int) -> None
 
 def test_sharpness_leaves_images_too_small_for_its_kernel() -> None:
     assert torch.equal(sharpness(torch.ones(1, 1, 2, 5), torch.tensor([0.0])), torch.ones(1, 1, 2, 5))
+
+
+def test_blur_of_volumes_agrees_with_scipy_along_all_three_axes() -> None:
+    volumes, sigmas = torch.rand(3, 2, 9, 11, 8, generator=torch.Generator().manual_seed(3)), [0.0, 0.5, 1.3]
+    blurred = blur(volumes, torch.tensor(sigmas))
+    assert torch.equal(blurred[0], volumes[0])
+    for row in (1, 2):
+        for channel in range(2):
+            expected = ndimage.gaussian_filter(
+                volumes[row, channel].double().numpy(),
+                sigmas[row],
+                mode="mirror",
+                radius=math.ceil(3 * sigmas[row]),
+            )
+            np.testing.assert_allclose(blurred[row, channel].numpy(), expected, atol=1e-6)
+
+
+def test_a_single_slice_is_blurred_within_itself_only() -> None:
+    images, sigma = batch(), torch.tensor([0.0, 0.4, 1.0, 2.2])
+    torch.testing.assert_close(blur(images[:, :, None], sigma)[:, :, 0], blur(images, sigma))
+
+
+def test_sharpness_of_volumes_is_that_of_their_slices() -> None:
+    volumes, factor = (
+        torch.rand(2, 1, 4, 6, 5, generator=torch.Generator().manual_seed(3)),
+        torch.tensor([0.2, 1.8]),
+    )
+    sharp = sharpness(volumes, factor)
+    for index in range(4):
+        assert torch.equal(sharp[:, :, index], sharpness(volumes[:, :, index], factor))
+
+
+def test_noise_of_volumes_has_the_asked_spread_in_every_slice() -> None:
+    noisy = noise(torch.zeros(2, 1, 3, 80, 80), torch.tensor([0.1, 0.0]), torch.tensor([5, 6]))
+    assert noisy[0].std(dim=(0, 2, 3)).tolist() == pytest.approx([0.1] * 3, rel=0.05)
+    assert not torch.equal(noisy[0, 0, 0], noisy[0, 0, 1]) and not noisy[1].any()

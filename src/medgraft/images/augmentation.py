@@ -1,4 +1,4 @@
-"""Random changes of training images: draw parameters, then call the deterministic functions."""
+"""Random changes of training images and volumes: draw parameters, then call the deterministic functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from medgraft.errors import SettingsError
 from medgraft.images.color import autocontrast, brightness, contrast, equalise, gamma
 from medgraft.images.distortions import blur, noise, sharpness
-from medgraft.images.geometry import Outside, affine, flip, turn
+from medgraft.images.geometry import Outside, affine, affine_volume, flip, turn
 from medgraft.images.preparation import ValueRange
 
 
@@ -72,6 +72,12 @@ class Parameters(NamedTuple):
     """(B,) standard deviation on the scale where black is 0 and white is 1."""
     seeds: Tensor
     """(B,) int64, of the noise."""
+    depth: Tensor
+    """(B,) bool; volumes only."""
+    tilt: Tensor
+    """(B, 2) degrees about the horizontal and the vertical axis; volumes only."""
+    zoom_depth: Tensor
+    """(B,) factor; volumes only."""
 
 
 class Augmentation(BaseModel):
@@ -80,6 +86,9 @@ class Augmentation(BaseModel):
     Applied in this order: turn, flips, one resampling for rotation, shift, shear, zoom and crop; then
     sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, noise. Left and right carry meaning
     in some images (heart side, laterality marks): set `flip_horizontal=0` there.
+
+    Volumes change as their slices would, all alike, which suits thick slices; intensities are those of the whole volume
+    and blur acts along depth too. `flip_depth`, `tilt` and `zoom_depth` move volumes across slices.
 
     >>> images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     >>> changed, mask = Augmentation()(images, torch.Generator().manual_seed(1))
@@ -93,16 +102,22 @@ class Augmentation(BaseModel):
     """Probability of swapping left and right."""
     flip_vertical: Chance = 0.0
     """Probability of swapping top and bottom."""
+    flip_depth: Chance = 0.0
+    """Of volumes, probability of swapping first and last slice."""
     quarter_turns: bool = False
     """Turn by 0, 90, 180 or 270 degrees, equally often; square images only."""
     rotation: Extent = 15.0
     """Largest angle in degrees, either way."""
+    tilt: Annotated[float, Field(ge=0, lt=90)] = 0.0
+    """Of volumes, largest angle out of the plane of slices in degrees, either way and about either axis of a slice."""
     shift: Share = 0.05
     """Largest shift as a share of height and width, either way."""
     shear: Annotated[float, Field(ge=0, lt=45)] = 0.0
     """Largest shear in degrees, along either axis and either way."""
     zoom: Factors = (0.9, 1.1)
     """Smallest and largest enlargement."""
+    zoom_depth: bool = False
+    """Of volumes, whether `zoom` acts along depth too."""
     crop: Areas = (1.0, 1.0)
     """Smallest and largest share of the area that a random crop keeps; sides differ by up to 4 : 3."""
     brightness: Share = 0.1
@@ -146,13 +161,16 @@ class Augmentation(BaseModel):
             )
         return PRESETS[name]
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Parameters:
-        """Draw what shall happen to each image.
+    def sample(
+        self, batch_size: int, generator: torch.Generator, dimensions: Literal[2, 3] = 2
+    ) -> Parameters:
+        """Draw what shall happen to each image or volume.
 
         Args:
             batch_size: number of images.
             generator: on the CPU. The same numbers are drawn whatever is switched on, so switching one
                 operation off leaves the others as they were.
+            dimensions: 3 for volumes, for which more is drawn.
 
         Returns: the parameters for `apply`.
         """
@@ -168,7 +186,7 @@ class Augmentation(BaseModel):
             return next(draw) < probability
 
         turns = (4 * next(draw)).long()
-        return Parameters(
+        parameters = Parameters(
             turns=turns if self.quarter_turns else torch.zeros_like(turns),
             horizontal=chance(self.flip_horizontal),
             vertical=chance(self.flip_vertical),
@@ -186,6 +204,17 @@ class Augmentation(BaseModel):
             gamma=geometric(*self.gamma),
             noise=chance(self.noise_chance) * between(0.0, self.noise),
             seeds=(2**31 * next(draw)).long(),
+            depth=torch.zeros(batch_size, dtype=torch.bool),
+            tilt=torch.zeros(batch_size, 2, dtype=torch.float64),
+            zoom_depth=torch.ones(batch_size, dtype=torch.float64),
+        )
+        if dimensions == 2:
+            return parameters
+        draw = iter(torch.rand(DRAWS_ACROSS_SLICES, batch_size, generator=generator, dtype=torch.float64))
+        return parameters._replace(
+            depth=chance(self.flip_depth),
+            tilt=torch.stack([between(-self.tilt, self.tilt) for _ in range(2)], 1),
+            zoom_depth=parameters.zoom if self.zoom_depth else parameters.zoom_depth,
         )
 
     def apply(
@@ -198,9 +227,9 @@ class Augmentation(BaseModel):
         """Change a batch exactly as the parameters say.
 
         Args:
-            images: (B, C, H, W) float, as prepared.
+            images: (B, C, H, W) or (B, C, D, H, W) float, as prepared.
             parameters: from `sample`.
-            mask: (B, H, W) integer labels that follow the geometry (nearest pixel), or None.
+            mask: (B, H, W) or (B, D, H, W) integer labels that follow the geometry (nearest pixel), or None.
             value_range: the values of black and white in `images`, each a number or one per channel
                 (`Preparer.value_range`); None takes each channel's own minimum and maximum.
 
@@ -219,7 +248,8 @@ class Augmentation(BaseModel):
         value_range: ValueRange | tuple[float, float] | None = (0.0, 1.0),
     ) -> tuple[Tensor, Tensor | None]:
         """Change a batch at random: `sample`, then `apply`."""
-        return self.apply(images, self.sample(len(images), generator), mask, value_range)
+        parameters = self.sample(len(images), generator, 3 if images.ndim == 5 else 2)
+        return self.apply(images, parameters, mask, value_range)
 
 
 PRESETS: dict[Preset, Augmentation] = {
@@ -247,6 +277,8 @@ PRESETS: dict[Preset, Augmentation] = {
 
 DRAWS = 24
 """Uniform numbers that `sample` takes per image; a new operation appends its own at the end."""
+DRAWS_ACROSS_SLICES = 3
+"""Uniform numbers that `sample` takes per volume after these."""
 
 
 def _crop_boxes(area: Tensor, ratio: Tensor, down: Tensor, right: Tensor) -> Tensor:
@@ -261,14 +293,18 @@ def _ends(
 ) -> tuple[Tensor, Tensor]:
     """Values of black and white that broadcast with the images."""
     if value_range is None:
-        return images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-    low, high = (torch.as_tensor(end).to(images).reshape(1, -1, 1, 1) for end in value_range)
+        space = tuple(range(2, images.ndim))
+        return images.amin(space, keepdim=True), images.amax(space, keepdim=True)
+    shape = (1, -1, *[1] * (images.ndim - 2))
+    low, high = (torch.as_tensor(end).to(images).reshape(shape) for end in value_range)
     return low, high
 
 
 def _move(
     images: Tensor, parameters: Parameters, mask: Tensor | None, outside: Outside, black: Tensor
 ) -> tuple[Tensor, Tensor | None]:
+    across = (parameters.tilt, parameters.zoom_depth)
+    within_slices = not across[0].any() and bool((across[1] == 1).all())
     warped = (parameters.angle, parameters.shift, parameters.shear, parameters.zoom, parameters.crop)
     whole = parameters.crop.new_tensor([0.0, 0.0, 1.0, 1.0])
     still = not any(p.any() for p in warped[:3]) and bool(
@@ -276,10 +312,14 @@ def _move(
     )
 
     def moved(values: Tensor) -> Tensor:
-        values = flip(turn(values, parameters.turns), parameters.horizontal, parameters.vertical)
+        values = turn(values, parameters.turns)
+        values = flip(values, parameters.horizontal, parameters.vertical, parameters.depth)
+        if not within_slices:
+            return affine_volume(values, *warped, *across, outside=outside)
         return values if still else affine(values, *warped, outside=outside)
 
-    images = moved(images) if outside != "zero" or still else moved(images - black) + black
+    keeps_all = still and within_slices
+    images = moved(images) if outside != "zero" or keeps_all else moved(images - black) + black
     return images, None if mask is None else moved(mask)
 
 

@@ -12,7 +12,7 @@ def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Make images darker or brighter.
 
     Args:
-        images: (B, C, H, W) float in [0, 1].
+        images: (B, C, *spatial) float in [0, 1].
         factor: (B,) at least 0; 1 changes nothing, 0 gives black.
 
     Returns: like `images`, clipped to [0, 1].
@@ -27,7 +27,7 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Move values away from, or towards, the mean grey of their image.
 
     Args:
-        images: (B, C, H, W) float in [0, 1]; three channels are red, green, blue.
+        images: (B, C, *spatial) float in [0, 1]; three channels are red, green, blue.
         factor: (B,) at least 0; 1 changes nothing, 0 gives the mean grey.
 
     Returns: like `images`, clipped to [0, 1].
@@ -36,10 +36,10 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
     tensor([[[[0.1250, 0.8750]]]])
     """
     if images.shape[1] == 3:
-        grey = (images * images.new_tensor(LUMINANCE)[:, None, None]).sum(1, keepdim=True)
+        grey = (images * images.new_tensor(LUMINANCE).view(3, *[1] * (images.ndim - 2))).sum(1, keepdim=True)
     else:
         grey = images.mean(1, keepdim=True)
-    middle = grey.mean((1, 2, 3), keepdim=True)
+    middle = grey.mean(tuple(range(1, images.ndim)), keepdim=True)
     return torch.lerp(middle, images, _spread(factor, images)).clamp(0.0, 1.0)
 
 
@@ -47,7 +47,7 @@ def gamma(images: Tensor, exponent: Tensor) -> Tensor:
     """Raise values to a power: below 1 lifts the shadows, above 1 deepens them.
 
     Args:
-        images: (B, C, H, W) float in [0, 1]; what lies outside is clipped first.
+        images: (B, C, *spatial) float in [0, 1]; what lies outside is clipped first.
         exponent: (B,) positive; 1 changes nothing.
 
     Returns: like `images`.
@@ -62,14 +62,15 @@ def autocontrast(images: Tensor) -> Tensor:
     """Stretch each channel of each image to the full range; constant channels stay as they are.
 
     Args:
-        images: (B, C, H, W) float in [0, 1].
+        images: (B, C, *spatial) float in [0, 1].
 
     Returns: like `images`.
 
     >>> autocontrast(torch.tensor([[[[0.25, 0.5, 0.75]]]]))
     tensor([[[[0.0000, 0.5000, 1.0000]]]])
     """
-    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    space = tuple(range(2, images.ndim))
+    low, high = images.amin(space, keepdim=True), images.amax(space, keepdim=True)
     flat = high <= low
     return torch.where(flat, images, ((images - low) / torch.where(flat, 1.0, high - low)).clamp(0.0, 1.0))
 
@@ -78,7 +79,7 @@ def equalise(images: Tensor) -> Tensor:
     """Spread each channel's values evenly over the range (histogram of 256 levels).
 
     Args:
-        images: (B, C, H, W) float in [0, 1]; what lies outside is clipped first.
+        images: (B, C, *spatial) float in [0, 1]; what lies outside is clipped first.
 
     Returns: like `images`, in steps of 1/255. Channels of fewer than 255 pixels below their maximum only get
         these steps, for then the method cannot spread them.
@@ -93,9 +94,9 @@ def equalise(images: Tensor) -> Tensor:
 
     levels = (images.clamp(0.0, 1.0) * 255).round().to(torch.uint8)
     # One channel at a time, because torchvision takes only one or three.
-    even: Tensor = equalize_image(levels.flatten(0, 1)[:, None])
+    even: Tensor = equalize_image(levels.reshape(-1, 1, levels[0, 0, ..., 0].numel(), levels.shape[-1]))
     return even.reshape(images.shape).to(images.dtype) / 255
 
 
 def _spread(factor: Tensor, images: Tensor) -> Tensor:
-    return factor.to(images)[:, None, None, None]
+    return factor.to(images).view(-1, *[1] * (images.ndim - 1))

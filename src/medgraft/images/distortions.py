@@ -11,15 +11,15 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     """Smooth each image with its own Gaussian, cut off at three standard deviations.
 
     Args:
-        images: (B, C, H, W) float, any range.
-        sigma: (B,) pixels, at least 0; 0 changes nothing.
+        images: (B, C, H, W) or (B, C, D, H, W) float, any range.
+        sigma: (B,) pixels, at least 0; 0 changes nothing. The same along every axis.
 
     Returns: like `images`; the border is continued by reflection.
 
     >>> blur(torch.tensor([[[[0.0, 0.0, 1.0, 0.0, 0.0]] * 5]]), torch.tensor([0.3]))[0, 0, 2]
     tensor([0.0000, 0.0038, 0.9923, 0.0038, 0.0000])
     """
-    count, channels, height, width = images.shape
+    count, (height, width) = len(images), images.shape[-2:]
     reach = (3 * sigma.double().cpu()).ceil()
     radius = int(reach.max()) if count else 0
     if radius == 0:
@@ -28,18 +28,28 @@ def blur(images: Tensor, sigma: Tensor) -> Tensor:
     # Each image has its own reach, so its result does not depend on the others of the batch.
     inside = offsets.abs() <= reach[:, None]
     weights = torch.where(inside, torch.exp(-0.5 * (offsets / _positive(sigma)[:, None]) ** 2), 0.0)
-    weights = (weights / weights.sum(1, keepdim=True)).to(images).repeat_interleave(channels, 0)
-    values = images.reshape(1, count * channels, height, width)
-    values = conv2d(_reflect(values, radius, -2), weights[:, None, :, None], groups=count * channels)
-    values = conv2d(_reflect(values, radius, -1), weights[:, None, None, :], groups=count * channels)
+    weights = (weights / weights.sum(1, keepdim=True)).to(images)
+    values = _smooth(images.reshape(count, -1, height, width), weights, -2)
+    values = _smooth(values, weights, -1)
+    if images.ndim == 5:  # slices as rows of pixels
+        values = _smooth(values.reshape(count, *images.shape[1:3], -1), weights, -2)
     return values.reshape(images.shape)
+
+
+def _smooth(images: Tensor, weights: Tensor, axis: int) -> Tensor:
+    """Each of (B, C, H, W) images with its own of (B, K) weights, along height or width."""
+    count, channels, height, width = images.shape
+    filters = weights.repeat_interleave(channels, 0)
+    filters = filters[:, None, None, :] if axis == -1 else filters[:, None, :, None]
+    values = _reflect(images.reshape(1, -1, height, width), weights.shape[1] // 2, axis)
+    return conv2d(values, filters, groups=count * channels).reshape(images.shape)
 
 
 def noise(images: Tensor, sd: Tensor, seeds: Tensor) -> Tensor:
     """Add Gaussian noise, for each image from its own seed.
 
     Args:
-        images: (B, C, H, W) float.
+        images: (B, C, *spatial) float.
         sd: (B,) standard deviation in the unit of `images`, at least 0; 0 changes nothing.
         seeds: (B,) int64; the same seed gives the same noise on every device.
 
@@ -57,10 +67,10 @@ def noise(images: Tensor, sd: Tensor, seeds: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend each image with a slightly smoothed copy of itself, or away from it.
+    """Blend each image with a slightly smoothed copy of itself, or away from it; volumes slice by slice.
 
     Args:
-        images: (B, C, H, W) float in [0, 1].
+        images: (B, C, H, W) or (B, C, D, H, W) float in [0, 1].
         factor: (B,) at least 0; 1 changes nothing, 0 gives the smoothed copy, above 1 sharpens.
 
     Returns: like `images`, clipped to [0, 1]; the outermost pixels are kept.
@@ -77,7 +87,7 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
     box = rows[..., :-2, :] + rows[..., 1:-1, :] + rows[..., 2:, :]
     smooth = images.clone()
     smooth[..., 1:-1, 1:-1] = (box + 4 * images[..., 1:-1, 1:-1]) / 13
-    return torch.lerp(smooth, images, factor.to(images)[:, None, None, None]).clamp(0.0, 1.0)
+    return torch.lerp(smooth, images, factor.to(images).view(-1, *[1] * (images.ndim - 1))).clamp(0.0, 1.0)
 
 
 def _positive(sigma: Tensor) -> Tensor:

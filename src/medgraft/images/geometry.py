@@ -1,4 +1,4 @@
-"""Move pixels: flips, quarter turns, and one resampling for rotation, shift, shear, zoom and crop."""
+"""Move pixels and voxels: flips, quarter turns, and one resampling for rotation, shift, shear, zoom and crop."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ Outside = Literal["reflect", "edge", "zero"]
 _PADDING = {"reflect": "reflection", "edge": "border", "zero": "zeros"}
 
 
-def flip(images: Tensor, horizontal: Tensor, vertical: Tensor) -> Tensor:
+def flip(images: Tensor, horizontal: Tensor, vertical: Tensor, depth: Tensor | None = None) -> Tensor:
     """Mirror the chosen images of a batch, exactly.
 
     Args:
-        images: (B, ..., H, W), any dtype; masks (B, H, W) too.
+        images: (B, ..., H, W) or volumes (B, ..., D, H, W), any dtype; masks too.
         horizontal: (B,) bool, True swaps left and right.
         vertical: (B,) bool, True swaps top and bottom.
+        depth: (B,) bool, True swaps first and last slice; volumes only.
 
     Returns: like `images`.
 
     >>> flip(torch.tensor([[[1, 2]], [[1, 2]]]), torch.tensor([True, False]), torch.tensor([False, False]))
     tensor([[[2, 1]], [[1, 2]]])
     """
-    for chosen, axis in ((horizontal, -1), (vertical, -2)):
-        images = torch.where(_spread(chosen, images), images.flip(axis), images) if chosen.any() else images
+    for chosen, axis in ((horizontal, -1), (vertical, -2), (depth, -3)):
+        if chosen is not None and chosen.any():
+            images = torch.where(_spread(chosen, images), images.flip(axis), images)
     return images
 
 
@@ -75,10 +77,10 @@ def affine(
 ) -> Tensor:
     """Shear, rotate, zoom and shift images about their centre, then stretch a box of them to full size.
 
-    All of it is one resampling: bilinear for (B, C, H, W) images, nearest for (B, H, W) masks.
+    All of it is one resampling: bilinear for images, nearest for masks. Volumes move within their slices.
 
     Args:
-        images: (B, C, H, W) float, or (B, H, W) integer labels below 2**24.
+        images: (B, C, H, W) or (B, C, D, H, W) float; or masks (B, H, W), (B, D, H, W) of integer labels below 2**24.
         angle: (B,) degrees, clockwise.
         shift: (B, 2) down and right, as shares of height and width.
         shear: (B, 2) degrees, along x and along y.
@@ -97,40 +99,100 @@ def affine(
     tensor([[[3, 1], [4, 2]]])
     """
     height, width = images.shape[-2:]
-    values = images if images.ndim == 4 else images[:, None].float()
-    theta = _inverse_maps(angle, shift, shear, zoom, crop, height, width)
-    theta = theta.to(dtype=values.dtype, device=values.device)
-    grid = affine_grid(theta, [len(values), 1, height, width], align_corners=False)
-    mode = "bilinear" if images.ndim == 4 else "nearest"
-    values = grid_sample(values, grid, mode=mode, padding_mode=_PADDING[outside], align_corners=False)
-    return values if images.ndim == 4 else values[:, 0].to(images.dtype)
+    maps = _inverse_maps(*_moves(angle, shift, shear, zoom, crop), (width, height))
+    # Slices move together, like channels.
+    return _resample(images, images.reshape(len(images), -1, height, width), maps, outside)
 
 
-def _inverse_maps(
-    angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor, crop: Tensor, height: int, width: int
+def affine_volume(
+    volumes: Tensor,
+    angle: Tensor,
+    shift: Tensor,
+    shear: Tensor,
+    zoom: Tensor,
+    crop: Tensor,
+    tilt: Tensor,
+    zoom_depth: Tensor,
+    outside: Outside = "reflect",
 ) -> Tensor:
-    """(B, 2, 3) float64: from wanted to stored position, both with x and y from -1 to 1."""
+    """Move volumes as `affine` does, and also tilt them out of the plane and zoom along depth, in one resampling.
 
-    def identities() -> Tensor:
-        return torch.eye(3, dtype=torch.float64).repeat(len(angle), 1, 1)
+    Args:
+        volumes: (B, C, D, H, W) float, or masks (B, D, H, W) of integer labels below 2**24; voxels count as cubes.
+        angle, shift, shear, zoom, crop: as for `affine`, within slices.
+        tilt: (B, 2) degrees, applied after the rest, about the horizontal axis of slices (positive: the bottom goes
+            towards the last slice), then about the vertical one (the right goes there).
+        zoom_depth: (B,) positive; above 1 enlarges the content along depth.
+        outside: what is seen beyond the border.
+
+    Returns: like `volumes`, same shape and dtype.
+
+    >>> none, one, whole = torch.zeros(1, 2), torch.ones(1), torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    >>> mask = torch.tensor([[[[1, 2]], [[3, 4]]]])
+    >>> affine_volume(mask, torch.zeros(1), none, none, one, whole, torch.tensor([[0.0, 90.0]]), one).tolist()
+    [[[[3, 1]], [[4, 2]]]]
+    """
+    content, shifted, cut = (_with_depth(matrix) for matrix in _moves(angle, shift, shear, zoom, crop))
+    about_x, about_y = _with_depth(_identities(len(content))), _with_depth(_identities(len(content)))
+    leant = torch.deg2rad(tilt.double().cpu())
+    for rotation, axis, turned in ((about_x, 1, leant[:, 0]), (about_y, 0, leant[:, 1])):
+        rotation[:, axis, axis] = rotation[:, 2, 2] = turned.cos()
+        rotation[:, axis, 2], rotation[:, 2, axis] = -turned.sin(), turned.sin()
+    content[:, 2, 2] = zoom_depth.double().cpu()
+    depth, height, width = volumes.shape[-3:]
+    maps = _inverse_maps(about_y @ about_x @ content, shifted, cut, (width, height, depth))
+    return _resample(volumes, volumes.reshape(len(volumes), -1, depth, height, width), maps, outside)
+
+
+def _resample(images: Tensor, values: Tensor, maps: Tensor, outside: Outside) -> Tensor:
+    """Look up where each pixel of `values`, which are the images in another shape, comes from."""
+    is_mask = not images.is_floating_point()
+    values = values.float() if is_mask else values
+    maps = maps.to(dtype=values.dtype, device=values.device)
+    grid = affine_grid(maps, [len(values), 1, *values.shape[2:]], align_corners=False)
+    mode = "nearest" if is_mask else "bilinear"
+    values = grid_sample(values, grid, mode=mode, padding_mode=_PADDING[outside], align_corners=False)
+    return values.reshape(images.shape).to(images.dtype)
+
+
+def _moves(
+    angle: Tensor, shift: Tensor, shear: Tensor, zoom: Tensor, crop: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, 3, 3) float64 each, on (x, y, 1): content about the centre in pixels; shift and crop from -1 to 1."""
 
     turned, slant = torch.deg2rad(angle.double().cpu()), torch.tan(torch.deg2rad(shear.double().cpu()))
-    rotation, along_x, along_y, shifted = identities(), identities(), identities(), identities()
+    rotation, along_x, along_y, shifted, cut = (_identities(len(angle)) for _ in range(5))
     rotation[:, 0, 0] = rotation[:, 1, 1] = turned.cos()
     rotation[:, 1, 0], rotation[:, 0, 1] = turned.sin(), -turned.sin()
     along_x[:, 0, 1], along_y[:, 1, 0] = -slant[:, 0], -slant[:, 1]
     content = rotation @ along_y @ along_x
     content[:, :2, :2] *= zoom.double().cpu()[:, None, None]
-    # Angles are about square pixels, so rotate in units of pixels and shift in units of the image.
-    to_pixels = torch.tensor([width / 2, height / 2, 1.0], dtype=torch.float64)
-    content = content / to_pixels[:, None] * to_pixels
     shifted[:, :2, 2] = 2 * shift.double().cpu().flip(1)
-    cut = identities()
     top, left, tall, wide = crop.double().cpu().unbind(1)
     cut[:, 0, 0], cut[:, 1, 1] = wide, tall
     cut[:, 0, 2], cut[:, 1, 2] = 2 * left + wide - 1, 2 * top + tall - 1
+    return content, shifted, cut
+
+
+def _inverse_maps(content: Tensor, shifted: Tensor, cut: Tensor, sides: tuple[int, ...]) -> Tensor:
+    """(B, n, n + 1) float64: from wanted to stored position, both from -1 to 1; sides are those of x, y and z."""
+    # Angles are about square pixels, so rotate in units of pixels and shift in units of the image.
+    to_pixels = torch.tensor([*(side / 2 for side in sides), 1.0], dtype=torch.float64)
+    content = content / to_pixels[:, None] * to_pixels
     inverse: Tensor = torch.linalg.inv(shifted @ content)
-    return (inverse @ cut)[:, :2]
+    return (inverse @ cut)[:, : len(sides)]
+
+
+def _identities(count: int) -> Tensor:
+    return torch.eye(3, dtype=torch.float64).repeat(count, 1, 1)
+
+
+def _with_depth(matrices: Tensor) -> Tensor:
+    """(B, 3, 3) on (x, y, 1) as (B, 4, 4) on (x, y, z, 1)."""
+    deep = torch.eye(4, dtype=torch.float64).repeat(len(matrices), 1, 1)
+    kept = torch.tensor([0, 1, 3])
+    deep[:, kept[:, None], kept] = matrices
+    return deep
 
 
 def _spread(chosen: Tensor, images: Tensor) -> Tensor:
