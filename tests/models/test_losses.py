@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -142,6 +143,35 @@ def test_weighted_dice_with_ignored_pixels_equals_a_loop() -> None:
         "segment", outputs, truth, name="soft_dice", class_weights=weights, ignore_label=9, dice_smoothing=0.5
     )
     assert ours.item() == pytest.approx(total / 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "soft_dice", "dice_cross_entropy"])
+def test_losses_of_volumes_with_ignored_voxels_equal_a_loop(name: str) -> None:
+    outputs, truth = example("segment", (2, 3, 4))
+    truth[0, 1, :, 2:] = 7
+    truth[2] = 7
+    weights, smoothing = (1.0, 0.5, 4.0), 0.5
+    entropies, dices = [], []
+    for scores, labels in zip(outputs.tolist(), truth.tolist()):
+        entropy, known = 0.0, 0
+        shared, both = [0.0] * K, [0.0] * K
+        for z, y, x in itertools.product(range(2), range(3), range(4)):
+            label = labels[z][y][x]
+            if label == 7:
+                continue
+            powers = [math.exp(scores[k][z][y][x]) for k in range(K)]
+            entropy -= weights[label] * math.log(powers[label] / sum(powers))
+            known += 1
+            for k in range(K):
+                shared[k] += (k == label) * powers[k] / sum(powers)
+                both[k] += (k == label) + powers[k] / sum(powers)
+        entropies.append(entropy / known if known else 0.0)
+        lost = [1 - (2 * shared[k] + smoothing) / (both[k] + smoothing) for k in range(K)]
+        dices.append(sum(w * one for w, one in zip(weights, lost)) / sum(weights))
+    parts = {"cross_entropy": sum(entropies) / 4, "soft_dice": sum(dices) / 4}
+    expected = parts.get(name, sum(parts.values()) / 2)
+    settings = {"class_weights": weights, "ignore_label": 7, "dice_smoothing": smoothing}
+    assert loss("segment", outputs, truth, name=name, **settings).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_dice_of_an_absent_class_is_zero_only_without_probability_for_it() -> None:
