@@ -375,7 +375,6 @@ class Cohort:
             arrays=self._arrays,
         )
         view._files = self._files
-        view._files = self._files
         return view
 
     def _column(self, column: str, unknown: str | None) -> np.ndarray:
