@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import mmap
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -35,6 +37,8 @@ STALE_SECONDS = 3600
 """Age from which a temporary file counts as left by a killed writer."""
 KEPT_SHARE = 0.9
 """What is kept of the limit when entries are evicted, so that not every new entry evicts another."""
+KEPT_FREE = 2**31
+"""Bytes that stay free on the disk: checkpoints and predictions need room more than the cache does."""
 LIBRARIES = ("numpy", "torch", "pillow", "tifffile", "pydicom", "nibabel", "pylibjpeg-openjpeg", "pyjpegls")
 """Whose decoding or arithmetic the arrays hold."""
 
@@ -134,6 +138,8 @@ class ArrayCache:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(path.parent).free < size + KEPT_FREE:
+                raise OSError(errno.ENOSPC, f"less than {KEPT_FREE / 2**30:.0f} GiB would stay free")
             with temporary.open("xb") as file:
                 for piece in pieces:
                     file.write(piece)
@@ -202,12 +208,16 @@ def cache_key(file_hash: str, settings: JSON) -> str:
         file_hash: `hash_of_file` of the source.
         settings: what is done to it; any JSON, order irrelevant.
 
-    Returns: 64 hexadecimal digits; other versions of medgraft or of a decoding library have other keys.
+    Returns: 64 hexadecimal digits. Other versions of medgraft or of a decoding library have other keys, and so have
+        other numbers of threads and instruction sets: sums over pixels differ between them in the last bit.
 
     >>> cache_key("a", {"x": 1, "y": 2}) == cache_key("a", {"y": 2, "x": 1}) != cache_key("b", {"y": 2, "x": 1})
     True
     """
-    named = json.dumps([FORMAT, _code(), file_hash, settings], sort_keys=True)
+    import torch  # here, so that commands that read no pixels start at once
+
+    machine = [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()]
+    named = json.dumps([FORMAT, _code(), machine, file_hash, settings], sort_keys=True)
     return hashlib.sha256(named.encode()).hexdigest()
 
 

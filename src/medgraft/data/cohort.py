@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -13,7 +12,7 @@ import pandas as pd
 from medgraft.data.in_memory import read_only, table_of_arrays
 from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
 from medgraft.data.pixels import hash_image, hash_pixels
-from medgraft.data.readers import hash_reference, read_image, read_mask, split_part
+from medgraft.data.readers import read_image, read_mask, split_part
 from medgraft.data.unchanged import UnchangedFiles
 from medgraft.errors import DataError
 from medgraft.types import JSON, SPLITS, Batch, Field, Kind, Picture
@@ -215,17 +214,6 @@ class Cohort:
         if self._arrays is not None and self._arrays[1] is not None:
             return Picture(read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
         return self._read(read_mask, "mask", position)
-
-    def hash_row(self, position: int) -> str | None:
-        """What a row's image and mask were read from: hashes of the files, and parts of them; None if in memory.
-
-        Raises:
-            DataError: a file is missing or has changed since it was first read.
-        """
-        if self._arrays is not None:
-            return None
-        columns = [column for column in ("image", "mask") if column in self._table.columns]
-        return json.dumps({column: self._read(hash_reference, column, position) for column in columns})
 
     def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
         """Read and prepare rows.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from medgraft.data.readers import hash_reference
 from medgraft.errors import DataError, MedgraftError
 from medgraft.types import Batch, Picture
 
@@ -59,6 +61,22 @@ def load_row(cohort: Cohort, position: int, prepare: Prepare) -> PreparedRow:
     except MedgraftError as error:
         error.got += f" ({cohort.where('image', position)})"
         raise
+
+
+def hash_row(cohort: Cohort, position: int) -> str | None:
+    """What a row is read from: hashes of its image and mask files, and which part of them; None if in memory.
+
+    Raises:
+        DataError: a file is missing or has changed since it was first read.
+    """
+    hashes = {}
+    for column in ("image", "mask") if has_masks(cohort) else ("image",):
+        reference = cohort.reference(column, position)
+        if reference is None:
+            return None
+        hashes[column] = hash_reference(reference)
+        cohort.reference(column, position)  # the hash of a file that changed meanwhile is worth nothing
+    return json.dumps(hashes)
 
 
 def has_masks(cohort: Cohort) -> bool:

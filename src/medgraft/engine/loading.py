@@ -14,7 +14,7 @@ import torch
 
 from medgraft.data.cache import ArrayCache, cache_key
 from medgraft.data.cohort import Cohort
-from medgraft.data.loading import PreparedRow, load_row, stack_rows
+from medgraft.data.loading import PreparedRow, hash_row, load_row, stack_rows
 from medgraft.images.preparation import Preparer
 from medgraft.types import Batch, Preparation
 
@@ -83,7 +83,7 @@ class Loader:
         return ThreadPoolExecutor(self.workers, thread_name_prefix="medgraft reader")
 
     def _prepare(self, position: int) -> PreparedRow:
-        named = None if self._cache is None else self.cohort.hash_row(position)
+        named = None if self._cache is None else hash_row(self.cohort, position)
         if self._cache is None or named is None:
             return load_row(self.cohort, position, self.preparer)
         key = cache_key(named, {"prepared": self.preparer.preparation.model_dump(mode="json")})
