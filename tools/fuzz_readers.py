@@ -195,7 +195,7 @@ def work(name: str, seed: int, seconds: float, place: Path) -> int:
         (place / "number").write_text(str(number))
         path = place_case(name, make(name, seed, number, cases), place / "case")
         what, signature, trace = _try(name, path)
-        if what == "finding" or (number < len(cases) and what != "opened"):
+        if what == "finding":
             kept = shutil.copytree(place / "case", place / "kept" / str(number)) if signature not in findings else None
             finding = findings.setdefault(signature, {"signature": signature, "number": number, "trace": trace,
                                                       "case": str(kept), "times": 0})  # fmt: skip

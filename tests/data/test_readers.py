@@ -165,11 +165,11 @@ def test_nifti_is_turned_to_canonical_axes_with_its_spacing(tmp_path: Path) -> N
     affine = np.array([[0, -2.0, 0, 0], [0, 0, 3.0, 0], [-5.0, 0, 0, 0], [0, 0, 0, 1]])
     nibabel.save(nibabel.Nifti1Image(stored, affine), tmp_path / "v.nii.gz")
     picture = read_image(tmp_path / "v.nii.gz")
-    expected = np.empty((2, 4, 3), np.int16)  # superior, anterior, right
+    expected = np.empty((2, 4, 3), np.int16)  # towards head, back, left
     for i in range(2):
         for j in range(3):
             for k in range(4):
-                expected[1 - i, k, 2 - j] = stored[i, j, k]
+                expected[1 - i, 3 - k, j] = stored[i, j, k]
     assert picture.array.dtype == np.int16
     np.testing.assert_array_equal(picture.array[..., 0], expected)
     assert picture.spacing == (5.0, 3.0, 2.0)
@@ -185,7 +185,7 @@ def test_nifti_scale_gives_the_values_nibabel_gives(tmp_path: Path) -> None:
     loaded = nibabel.load(tmp_path / "v.nii")
     assert loaded.dataobj.slope != 1
     read = read_image(tmp_path / "v.nii").array[..., 0]
-    np.testing.assert_allclose(read, loaded.get_fdata().transpose(2, 1, 0))
+    np.testing.assert_allclose(read, loaded.get_fdata()[::-1, ::-1].transpose(2, 1, 0))
 
 
 def test_nifti_in_other_units_tells_millimetres(tmp_path: Path) -> None:

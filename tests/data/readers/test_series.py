@@ -70,14 +70,15 @@ def test_a_real_series_has_the_values_of_its_files_in_order_of_height() -> None:
     assert picture.spacing == pytest.approx((2.5, 0.488281, 0.488281))
 
 
-def test_sagittal_slices_are_ordered_from_left_to_right_of_their_normal(tmp_path: Path) -> None:
+def test_sagittal_slices_become_the_third_axis_from_right_to_left(tmp_path: Path) -> None:
     turn = [0, 1, 0, 0, 0, -1]  # normal: rows x columns = (-1, 0, 0)
     array = write_series(
         tmp_path / "s", [(4.0, 9, 9), (8.0, 9, 9), (0.0, 9, 9)], ImageOrientationPatient=turn
     )
     picture = read_image(tmp_path / "s")
-    np.testing.assert_array_equal(picture.array[..., 0], array[[1, 0, 2]])
-    assert picture.spacing == (4.0, 0.5, 0.25)
+    # rows run down to the feet, columns to the back, the files in their order of x to the left
+    np.testing.assert_array_equal(picture.array[..., 0], array[[2, 0, 1], ::-1].transpose(1, 2, 0))
+    assert picture.spacing == (0.5, 0.25, 4.0)
 
 
 def test_every_slice_keeps_its_own_scale(tmp_path: Path) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medgraft.data.readers.frames import arrange_frames, count_frames, tell_of_frame
+from medgraft.data.readers.geometry import (
+    Geometry,
+    affine_of_planes,
+    no_place,
+    place_slices,
+    place_volume,
+    turn_spacing,
+)
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -25,7 +34,7 @@ def read_dicom(path: Path, part: str | None) -> Picture:
     """Read a file: rescaled to its unit (float32) where it says how, MONOCHROME1 turned bright-is-high, colour as RGB.
 
     Windows are left to a model's preparation, overlays are left out. Frames with positions are ordered along their
-    normal and spaced by it; frames without keep their order and have no spacing.
+    normal, spaced by it and turned (see `Geometry`); frames without keep their order and have no spacing.
 
     Args:
         part: None for all frames, or "frame:12" for one, counted from 0 as stored.
@@ -60,12 +69,56 @@ def _read(path: Path, part: str | None, *, with_colours: bool) -> Picture:
         return Picture(
             _values(_pixels(dataset, path, 0), dataset, [0], path, with_colours), _spacing(dataset, [0])
         )
-    order, distance = arrange_frames(dataset, str(path))
+    order, stack = arrange_frames(dataset, str(path))
     array = _values(_pixels(dataset, path, None), dataset, list(range(count)), path, with_colours)
     if not np.array_equal(order, np.arange(count)):
         array = array[order]
+    if stack is None:
+        return Picture(array)
     within = _spacing(dataset, list(range(count)))
-    return Picture(array, None if within is None or distance is None else (distance, *within))
+    geometry = place_slices(stack, within or (1.0, 1.0), array.shape[1:3], str(path))
+    return Picture(geometry.to_array(array), within and turn_spacing((stack.distance, *within), geometry))
+
+
+def read_dicom_geometry(path: Path, part: str | None) -> Geometry:
+    """Where the array that `read_dicom` returns lies.
+
+    Raises:
+        DataError: the file does not tell; frames that are no stack of slices.
+    """
+    import pydicom
+
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=not looks_like_dicom(path))
+    count = count_frames(dataset)
+    shape = int(dataset.Rows), int(dataset.Columns)
+    if part is None and count > 1:
+        order, stack = arrange_frames(dataset, str(path))
+        within = _spacing(dataset, list(range(count)))
+        if stack is None or within is None:
+            raise no_place(str(path))
+        placed = place_slices(stack, within, shape, str(path))
+        return replace(placed, files=(path,), frames=tuple(order.tolist()))
+    frame = 0 if part is None else _frame_named(part, count, path)
+    return _geometry_of_frame(dataset, frame, shape, path, is_one_of_several=count > 1)
+
+
+def _geometry_of_frame(
+    dataset: Any, frame: int, shape: tuple[int, int], path: Path, *, is_one_of_several: bool
+) -> Geometry:
+    """A single frame, not turned; as thick as the file says, else 1 mm."""
+    position = tell_of_frame(dataset, frame, "PlanePositionSequence", "ImagePositionPatient")
+    turn = tell_of_frame(dataset, frame, "PlaneOrientationSequence", "ImageOrientationPatient")
+    position = dataset.get("ImagePositionPatient") if position is None else position
+    turn = dataset.get("ImageOrientationPatient") if turn is None else turn
+    within = _spacing(dataset, [frame])
+    if position is None or turn is None or within is None:
+        raise no_place(str(path))
+    thickness = tell_of_frame(dataset, frame, "PixelMeasuresSequence", "SliceThickness")
+    thickness = float(thickness or dataset.get("SliceThickness") or 1)
+    step = np.cross(np.asarray(turn[:3], float), np.asarray(turn[3:], float)) * thickness
+    affine = affine_of_planes(position, step.tolist(), turn, within)
+    placed = place_volume(affine, (1, *shape), "dicom", str(path), is_turned=False)
+    return replace(placed, files=(path,), frames=(frame,) if is_one_of_several else None)
 
 
 def _frame_named(part: str, count: int, path: Path) -> int:
@@ -211,6 +264,13 @@ def _invert(array: np.ndarray, bits: int) -> np.ndarray:
     total = -1 if array.dtype.kind == "i" else 2**bits - 1
     inverted: np.ndarray = (total - array.astype(np.int64)).astype(array.dtype)
     return inverted
+
+
+def read_spacing(path: Path) -> tuple[float, ...] | None:
+    """Millimetres between the rows and between the columns of a file of one frame; its pixels are not read."""
+    import pydicom
+
+    return _spacing(pydicom.dcmread(path, stop_before_pixels=True, force=True), [0])
 
 
 def _spacing(dataset: Any, frames: list[int]) -> tuple[float, ...] | None:

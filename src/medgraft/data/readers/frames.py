@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from medgraft.data.readers.stack import order_slices
+from medgraft.data.readers.stack import Stack, order_slices
 from medgraft.errors import DataError
 
 
@@ -31,17 +31,16 @@ def tell_of_frame(dataset: Any, frame: int, group: str, name: str) -> Any:
     return None
 
 
-def arrange_frames(dataset: Any, where: str) -> tuple[np.ndarray, float | None]:
-    """The order of all frames, and the millimetres between them.
+def arrange_frames(dataset: Any, where: str) -> tuple[np.ndarray, Stack | None]:
+    """The order of all frames, and how they lie.
 
-    Frames with positions are ordered along their normal. Frames without (time, views) keep their order; the distance
+    Frames with positions are ordered along their normal. Frames without (time, views) keep their order; their stack
     is None.
 
     Raises:
         DataError: tiles of a slide; several segments; several directions; frames at one place; gaps.
     """
     count = count_frames(dataset)
-    order = np.arange(count)
     _refuse_other_than_slices(dataset, count, where)
     frames = range(count)
     positions = [
@@ -57,11 +56,22 @@ def arrange_frames(dataset: Any, where: str) -> tuple[np.ndarray, float | None]:
                 "A DICOM volume", "frames in one direction", f"{where} has frames in several",
                 "Name a single frame: FILE#frame:0.",
             )  # fmt: skip
-        return order_slices(positions, turns[0], "A DICOM volume", where)
-    offsets = dataset.get("GridFrameOffsetVector")  # radiotherapy dose
+        stack = order_slices(positions, turns[0], "A DICOM volume", where)
+        return stack.order, stack
+    offsets = dataset.get("GridFrameOffsetVector")
     if offsets is not None and len(offsets) == count:
-        return order_slices([(0, 0, float(z)) for z in offsets], (1, 0, 0, 0, 1, 0), "A DICOM volume", where)
-    return order, None
+        stack = _stack_of_dose(dataset, [float(offset) for offset in offsets], where)
+        return stack.order, stack
+    return np.arange(count), None
+
+
+def _stack_of_dose(dataset: Any, offsets: list[float], where: str) -> Stack:
+    """Radiotherapy dose: one position, and how far from it each frame lies along the normal."""
+    turn = [float(value) for value in dataset.get("ImageOrientationPatient") or (1, 0, 0, 0, 1, 0)]
+    first = np.asarray(dataset.get("ImagePositionPatient") or (0, 0, 0), dtype=np.float64)
+    normal = np.cross(turn[:3], turn[3:])
+    positions = [tuple((first + (offset - offsets[0]) * normal).tolist()) for offset in offsets]
+    return order_slices(positions, turn, "A DICOM volume", where)
 
 
 def _refuse_other_than_slices(dataset: Any, count: int, where: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medgraft.data.readers.arrays import take_part
+from medgraft.data.readers.geometry import Geometry, place_volume
 from medgraft.data.readers.remember import remembered
 from medgraft.errors import DataError
 from medgraft.types import Picture
@@ -26,7 +28,7 @@ CONFLICT = (
 
 
 def read_nifti(path: Path, part: str | None) -> Picture:
-    """Read a volume, turned so that axes run inferior-superior, posterior-anterior, left-right.
+    """Read a volume, turned so that axes run feet-head, front-back, right-left (see `Geometry`).
 
     Returns: (D, H, W, 1), or (H, W, 1) for ``#slice:12`` and for files of one slice; with ``#channels`` the fourth
         axis of the file (sequences of one examination) becomes the channels; spacing in the same order.
@@ -44,7 +46,21 @@ def read_nifti(path: Path, part: str | None) -> Picture:
     return Picture(volume, spacing)
 
 
-def _decode(path: Path, key: str | None) -> np.ndarray:
+def read_nifti_geometry(path: Path, part: str | None) -> Geometry:
+    """Where the array that `read_nifti` returns lies; a single slice where the part names one.
+
+    Raises:
+        DataError: no volume, or an affine without directions; no such slice.
+    """
+    geometry = replace(_geometry(_open(path), path), files=(path,))
+    if part in (None, CHANNELS):
+        return geometry
+    number = str(part).removeprefix("slice:")
+    take_part(np.empty((geometry.shape[0], 0)), number, path)  # refuses slices that are not there
+    return geometry.at_slice(int(number))
+
+
+def _open(path: Path) -> Any:
     import nibabel
 
     image: Any = nibabel.load(path)
@@ -53,34 +69,42 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
             "A NIfTI image", "voxels of a volume", f"{path} is a {type(image).__name__.removesuffix('Image')} file",
             "Convert it to a volume, or leave it out.",
         )  # fmt: skip
+    return image
+
+
+def _geometry(image: Any, path: Path) -> Geometry:
+    affine = np.asarray(image.affine, dtype=np.float64).copy()
+    affine[:3] *= _unit(image)
+    return place_volume(affine, (*image.shape, 1, 1)[:3], "nifti", str(path))
+
+
+def _unit(image: Any) -> float:
+    """Millimetres of the header's unit of length."""
+    return MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
+
+
+def _decode(path: Path, key: str | None) -> np.ndarray:
+    image = _open(path)
     _refuse_contradiction(image, path)
     # whole numbers stay whole numbers where the file sets no scale
-    turned: Any = nibabel.as_closest_canonical(image)  # type: ignore[no-untyped-call]
-    array = np.asarray(turned.dataobj)
+    array = np.asarray(image.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
-    if array.ndim == 2:
+    while array.ndim < 3:
         array = array[..., None]
-    if key == CHANNELS and array.ndim == 4:
-        return np.ascontiguousarray(array.transpose(2, 1, 0, 3))
-    if array.ndim != 3:
+    if array.ndim > (4 if key == CHANNELS else 3):
         raise DataError(
             "A NIfTI image", "three dimensions", f"{path} has {array.ndim}",
             "Save one volume per file, or name it FILE#channels where the fourth axis holds sequences of one scan.",
         )  # fmt: skip
-    return np.ascontiguousarray(array.transpose(2, 1, 0))[..., None]
+    turned = _geometry(image, path).to_array(array)
+    return turned if turned.ndim == 4 else turned[..., None]
 
 
 def _spacing(path: Path) -> tuple[float, ...]:
-    import nibabel
-
-    image: Any = nibabel.load(path)  # the header alone: turning the volume would read all of it
-    unit = MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
-    axes = nibabel.io_orientation(image.affine)[:, 0]  # type: ignore[no-untyped-call]
-    turned = [1.0, 1.0, 1.0]
-    for axis, size in zip(axes, image.header.get_zooms()):
-        turned[int(axis)] = float(size) * unit
-    return tuple(turned[::-1])
+    image = _open(path)  # the header alone
+    sizes = (*image.header.get_zooms()[:3], 1.0, 1.0)
+    return tuple(float(sizes[axis]) * _unit(image) for axis in _geometry(image, path).axes)
 
 
 def warn_of_conflict(path: Path) -> list[str]:

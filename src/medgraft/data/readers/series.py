@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from medgraft.data.readers.dicom import looks_like_dicom, read_dicom
-from medgraft.data.readers.stack import order_slices
+from medgraft.data.readers.dicom import looks_like_dicom, read_dicom, read_dicom_geometry, read_spacing
+from medgraft.data.readers.geometry import Geometry, no_place, place_slices, turn_spacing
+from medgraft.data.readers.stack import Stack, order_slices
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -56,7 +58,7 @@ def read_series(folder: Path, part: str | None) -> Picture:
     """Read the DICOM files in a folder and the folders in it as one volume.
 
     Slices are ordered along their normal by ImagePositionPatient and spaced by it; SpacingBetweenSlices and
-    SliceThickness are not asked, since files lie in them.
+    SliceThickness are not asked, since files lie in them. Sagittal and coronal series are turned (see `Geometry`).
 
     Args:
         part: "series:1" where the folder holds several series, counted from 0 by series number; else None.
@@ -71,15 +73,37 @@ def read_series(folder: Path, part: str | None) -> Picture:
     where = str(folder) if part is None else f"{folder}#{part}"
     if len(chosen.slices) == 1:
         return read_dicom(chosen.slices[0].file, None)
-    positions, orientation = _places(chosen, where)
-    order, distance = order_slices(positions, orientation, "A DICOM series", where)
-    pictures = [read_dicom(chosen.slices[index].file, None) for index in order]
-    if len({picture.spacing for picture in pictures}) > 1 or len({p.array.shape for p in pictures}) > 1:
-        raise _mixed("one pixel spacing and one number of channels", where)
-    within = pictures[0].spacing
-    return Picture(
-        np.stack([picture.array for picture in pictures]), None if within is None else (distance, *within)
-    )
+    stack = _stack(chosen, where)
+    first = read_dicom(chosen.slices[stack.order[0]].file, None)
+    volume = np.empty((len(stack.order), *first.array.shape), first.array.dtype)
+    for position, index in enumerate(stack.order):
+        picture = read_dicom(chosen.slices[index].file, None)
+        if picture.spacing != first.spacing or picture.array.shape != first.array.shape:
+            raise _mixed("one pixel spacing and one number of channels", where)
+        if picture.array.dtype != volume.dtype:  # scales that only some slices have
+            volume = volume.astype(np.result_type(volume, picture.array), copy=False)
+        volume[position] = picture.array
+    within = first.spacing
+    geometry = place_slices(stack, within or (1.0, 1.0), volume.shape[1:3], where)
+    return Picture(geometry.to_array(volume), within and turn_spacing((stack.distance, *within), geometry))
+
+
+def read_series_geometry(folder: Path, part: str | None) -> Geometry:
+    """Where the array that `read_series` returns lies; headers are read, pixels are not.
+
+    Raises:
+        DataError: as `read_series`; files that do not tell.
+    """
+    chosen = _choose(find_series(folder), folder, part)
+    where = str(folder) if part is None else f"{folder}#{part}"
+    if len(chosen.slices) == 1:
+        return read_dicom_geometry(chosen.slices[0].file, None)
+    stack = _stack(chosen, where)
+    files = tuple(chosen.slices[index].file for index in stack.order)
+    within = read_spacing(files[0])
+    if within is None:
+        raise no_place(where)
+    return replace(place_slices(stack, within, chosen.slices[0].shape, where), files=files)
 
 
 def find_series(folder: Path) -> list[Series]:
@@ -160,8 +184,8 @@ def _choose(found: list[Series], folder: Path, part: str | None) -> Series:
     return found[int(number)]
 
 
-def _places(series: Series, where: str) -> tuple[list[tuple[float, ...]], tuple[float, ...]]:
-    """Positions of all slices and the direction they share."""
+def _stack(series: Series, where: str) -> Stack:
+    """How the slices lie."""
     slices = series.slices
     positions = [slice.position for slice in slices if slice.position is not None]
     orientations = [slice.orientation for slice in slices if slice.orientation is not None]
@@ -175,7 +199,7 @@ def _places(series: Series, where: str) -> tuple[list[tuple[float, ...]], tuple[
         raise _mixed("slices of one size", where)
     if not np.allclose(orientations, orientations[0], atol=1e-3):
         raise _mixed("slices in one direction", where)
-    return positions, orientations[0]
+    return order_slices(positions, orientations[0], "A DICOM series", where)
 
 
 def _mixed(needs: str, where: str) -> DataError:

@@ -18,10 +18,19 @@ UNEVEN = 0.05
 
 
 class Stack(NamedTuple):
-    """order: (N,) positions of the slices, ascending along the normal; distance: millimetres from one to the next."""
+    """Slices in order.
+
+    order: (N,) positions of the slices, ascending along the normal.
+    distance: millimetres from one to the next along the normal.
+    origin, step: (3,) millimetres, where the first lies and how far on the next does, in DICOM's axes.
+    orientation: (6,) direction cosines of the rows, then of the columns.
+    """
 
     order: np.ndarray
     distance: float
+    origin: tuple[float, ...]
+    step: tuple[float, ...]
+    orientation: tuple[float, ...]
 
 
 def order_slices(
@@ -41,8 +50,9 @@ def order_slices(
 
     Source: DICOM PS3.3, C.7.6.2.1.1.
 
-    >>> order_slices([(0, 0, 14), (0, 0, 0), (0, 0, 7)], (1, 0, 0, 0, 1, 0), "A series", "scan")
-    Stack(order=array([1, 2, 0]), distance=7.0)
+    >>> stack = order_slices([(0, 0, 14), (0, 0, 0), (0, 0, 7)], (1, 0, 0, 0, 1, 0), "A series", "scan")
+    >>> stack.order.tolist(), stack.distance, stack.step
+    ([1, 2, 0], 7.0, (0.0, 0.0, 7.0))
     """
     along = distances_along_normal(positions, orientation)
     order = np.argsort(along, kind="stable")
@@ -65,7 +75,14 @@ def order_slices(
             f"{usual:.4g} mm apart",
             "Add the missing slices, or name single files or frames.",
         )  # fmt: skip
-    return Stack(order, float(along[order[-1]] - along[order[0]]) / (len(along) - 1))
+    start, end = (np.asarray(positions[index], dtype=np.float64) for index in (order[0], order[-1]))
+    return Stack(
+        order,
+        float(along[order[-1]] - along[order[0]]) / (len(along) - 1),
+        tuple(start.tolist()),
+        tuple(((end - start) / (len(along) - 1)).tolist()),
+        tuple(map(float, orientation)),
+    )
 
 
 def distances_along_normal(positions: Sequence[Sequence[float]], orientation: Sequence[float]) -> np.ndarray:
