@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
+from medgraft.data.cohort import Cohort
 from medgraft.engine.batch_stats import batch_norms, estimate_batch_stats
 from medgraft.engine.loading import Loader
+from medgraft.engine.patches import Patches
+from medgraft.engine.supervised import draw_batches
+from medgraft.models.spec import ModelSpec
+from medgraft.models.unet import UNet
 from medgraft.testing import make_cohort, make_model
+from medgraft.types import Preparation
 
 
 def test_first_layer_statistics_are_the_mean_over_equal_batches() -> None:
@@ -20,6 +27,33 @@ def test_first_layer_statistics_are_the_mean_over_equal_batches() -> None:
     variance = torch.stack([batch.var(dim=(0, 2, 3), unbiased=True) for batch in seen]).mean(dim=0)
     assert torch.allclose(first.running_mean, mean, atol=1e-6)  # type: ignore[arg-type]
     assert torch.allclose(first.running_var, variance, atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_statistics_of_volumes_are_those_of_the_patches_that_training_draws() -> None:
+    rng = np.random.default_rng(0)
+    masks = np.zeros((4, 6, 20, 16), np.uint8)
+    masks[:, 2, 5:9, 5:9] = 1
+    cohort = Cohort.from_arrays(
+        rng.normal(size=(4, 6, 20, 16, 1)).astype(np.float32),
+        masks,
+        kind="segment",
+        classes=("rest", "lesion"),
+        patients=list("aabb"),
+    )
+    preparation = Preparation(dimensions=3, channels=1, intensity="zscore", patch=(4, 8, 8))
+    spec = ModelSpec(kind="segment", classes=cohort.classes, channels=1, preparation=preparation)
+    torch.manual_seed(0)
+    model, patches = UNet(spec, width=4, depth=2, flat_levels=1), Patches(cohort, preparation)
+    first, weights = batch_norms(model)[0], model.get_parameter("encoder1.first.weight").detach()
+    estimate_batch_stats(model, patches, torch.Generator().manual_seed(3), batch_size=8)
+    generator, means, variances = torch.Generator().manual_seed(3), [], []
+    for rows in draw_batches(len(patches), 8, generator, weights=patches.weights):
+        inner = torch.conv3d(patches(rows, generator).images, weights, padding=(0, 1, 1))
+        means.append(inner.mean(dim=(0, 2, 3, 4)))
+        variances.append(inner.var(dim=(0, 2, 3, 4)))
+    assert len(means) == -(-len(patches) // 8) > 1
+    torch.testing.assert_close(first.running_mean, torch.stack(means).mean(dim=0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first.running_var, torch.stack(variances).mean(dim=0), atol=1e-5, rtol=1e-4)
 
 
 def test_weights_and_networks_without_batch_norm_stay_as_they_are() -> None:

@@ -30,8 +30,8 @@ def estimate_batch_stats(
 
     Args:
         model: any; without batch norm nothing happens.
-        loader: prepared rows, of which only the images are used.
-        generator: shuffles the rows.
+        loader: prepared rows, or patches of them drawn as in training; only the images are used.
+        generator: shuffles the rows and draws the patches.
         batch_size: rows per batch at most.
         device: where to compute; the model is left where it was.
 
@@ -47,7 +47,8 @@ def estimate_batch_stats(
                 norm.reset_running_stats()
                 norm.momentum = None  # torch's word for a plain mean
                 norm.train()
-            for rows in draw_batches(len(loader), batch_size, generator):
+            weights = loader.weights if isinstance(loader, Patches) else None
+            for rows in draw_batches(len(loader), batch_size, generator, weights=weights):
                 model(channels_last(load_batch(loader, rows, generator).images.to(device)))
         finally:
             for norm, momentum in zip(norms, momenta):
