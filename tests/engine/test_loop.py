@@ -278,6 +278,44 @@ def test_training_stops_when_patience_is_over(line: TinyLine) -> None:
         fit(OnFixedRows(make_line()), quiet(), schedule)
 
 
+PLATEAU = Schedule(epochs=5, lr=0.05, shape="plateau", gamma=0.5, plateau_epochs=1)
+FALLING = [0.5, 0.4, 0.6, 0.5, 0.5]
+
+
+def test_the_learning_rate_falls_on_a_plateau_of_the_score(line: TinyLine) -> None:
+    history = fit(OnFixedRows(line), quiet(selector=Scores(FALLING)), PLATEAU)
+    assert [row["lr"] for row in history.rows] == [0.05, 0.05, 0.025, 0.025, 0.0125]
+    constant = make_line()
+    fit(
+        OnFixedRows(constant),
+        quiet(selector=Scores(FALLING)),
+        PLATEAU.model_copy(update={"shape": "constant"}),
+    )
+    assert not torch.equal(line.head.weight, constant.head.weight)
+
+
+@pytest.mark.parametrize("stop_after", [2, 5, 8, 11, 14])
+def test_a_plateau_goes_on_where_it_was_interrupted(tmp_path: Path, stop_after: int) -> None:
+    whole, resumed = make_line(), make_line()
+    uninterrupted = fit(OnFixedRows(whole), quiet(selector=Scores(FALLING)), PLATEAU)
+    run = quiet(tmp_path, shared=StopsAfter(stop_after), selector=Scores(FALLING))
+    with pytest.raises(Interrupted):
+        fit(OnFixedRows(make_line()), run, PLATEAU)
+    left = Scores(
+        FALLING[stop_after // 3 :]
+    )  # three steps an epoch: those scored before come from the checkpoint
+    history = fit(OnFixedRows(resumed), dataclasses.replace(run, shared=Shared(), selector=left), PLATEAU)
+    assert [row["lr"] for row in history.rows] == [row["lr"] for row in uninterrupted.rows]
+    assert_equal(weights(whole), weights(resumed))
+
+
+def test_a_plateau_without_scores_is_refused_with_a_way_out(line: TinyLine) -> None:
+    with pytest.raises(
+        SettingsError, match=r"'plateau' needs a selection rule .* Add validation rows .*=cosine"
+    ):
+        fit(OnFixedRows(line), quiet(), PLATEAU)
+
+
 def test_a_loss_that_is_not_finite_is_named(line: TinyLine) -> None:
     class Breaks(OnFixedRows):
         def loss(self, step: Step, phase: str, progress: Progress) -> Loss:

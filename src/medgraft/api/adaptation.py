@@ -257,6 +257,12 @@ def _earlier(folder: Path, description: JSON) -> JSON | None:
     found = read_recipe(folder)
     parts = {key: found.get(key) for key in description}
     changed = list(differences(parts, description))
+    if changed and all(place.endswith(".fingerprint") for place in changed):
+        raise RunError(
+            "Continuing a run", "the images and the table as they were",
+            f"some have changed since the run in {folder} began",
+            "Put them back to continue, or choose another --out to begin anew.",
+        )  # fmt: skip
     if changed:
         raise RunError(
             "A run", "a new folder, or one of the same run",
