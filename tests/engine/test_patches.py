@@ -117,13 +117,13 @@ def test_volumes_that_do_not_fit_into_memory_give_the_same_samples() -> None:
 
 def test_whole_images_stay_with_the_loader_and_other_tasks_with_images() -> None:
     images = make_cohort("segment")
-    assert isinstance(open_rows(images, Preparation(channels=1)), Loader)
-    assert isinstance(open_rows(images, Preparation(channels=1, patch=(16, 16))), Patches)
+    assert isinstance(open_rows(images, Preparation(channels=1), Run()), Loader)
+    assert isinstance(open_rows(images, Preparation(channels=1, patch=(16, 16)), Run()), Patches)
     volumes = numbered([(6, 16, 20)] * 2, ["a", "b"])
     arrays = np.stack([volumes.picture(row).array for row in range(2)])
     labelled = Cohort.from_arrays(arrays, np.array([0, 1]), kind="classify", classes=("x", "y"))
     with pytest.raises(DataError, match=r"single images, .*slice:12"):
-        open_rows(labelled, Preparation(channels=1))
+        open_rows(labelled, Preparation(channels=1), Run())
 
 
 def test_slices_of_several_sizes_need_a_patch_or_a_size(tmp_path: object) -> None:

@@ -35,8 +35,8 @@ def extract_features(
     parts: list[Tensor] = []
     bar = progress_bar("extracting features", len(groups), shown)
     with placed(model, device), evaluation_mode(model), torch.no_grad(), bar as advance:
-        for rows in groups:
-            parts.append(model.features(channels_last(loader(rows).images.to(device))).float().cpu())
+        for batch in loader.batches(groups):
+            parts.append(model.features(channels_last(batch.images.to(device))).float().cpu())
             advance(None)
     order = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable"))
     return torch.cat(parts)[order]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
@@ -19,6 +19,8 @@ from medgraft.images.preparation import Preparer
 from medgraft.types import Batch, Preparation
 
 Item = TypeVar("Item")
+AHEAD = 2
+"""Batches that wait for the network, at most."""
 MOST_WORKERS = 8
 """More threads than this wait for one another: numpy and Python hold the interpreter for a part of each row."""
 
@@ -73,6 +75,10 @@ class Loader:
         prepared = [fresh[position] if position in fresh else self._kept[position] for position in positions]
         return stack_rows(self.cohort, positions, prepared)
 
+    def batches(self, groups: Iterable[Sequence[int] | np.ndarray]) -> Iterator[Batch]:
+        """Batch after batch, the coming ones prepared while the caller works on the present one."""
+        return prefetch(map(self, groups), ahead=AHEAD if self.workers else 0)
+
     def _prepare_all(self, positions: list[int]) -> list[PreparedRow]:
         if self.workers == 0 or len(positions) < 2:
             return [self._prepare(position) for position in positions]
@@ -103,7 +109,7 @@ def _as_arrays(row: PreparedRow) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in row._asdict().items() if tensor is not None}
 
 
-def prefetch(items: Iterator[Item], ahead: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], ahead: int = AHEAD) -> Iterator[Item]:
     """Let a thread make the coming items while the caller works on the present one.
 
     Args:

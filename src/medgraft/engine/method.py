@@ -138,6 +138,7 @@ def _with_selector(task: Task, needs: Needs, run: Run) -> Run:
         sees_target_truth="truth" in needs.target,
         target=_validation(task.target),
         source=_validation(task.source),
+        open_loader=run.loader,
     )
     return dataclasses.replace(run, selector=selector)
 

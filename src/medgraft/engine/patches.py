@@ -12,6 +12,7 @@ from torch import Tensor
 from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import needs_windows, prepare_volume
+from medgraft.engine.run import Run
 from medgraft.engine.sliding import neighbours
 from medgraft.errors import DataError, MedgraftError
 from medgraft.images.preparation import Preparer
@@ -161,14 +162,16 @@ class Patches:
         return tuple(int(one) for one in np.unravel_index(flat[int(place * len(flat))], shape))
 
 
-def open_rows(cohort: Cohort, preparation: Preparation, foreground: float = FOREGROUND) -> Loader | Patches:
+def open_rows(
+    cohort: Cohort, preparation: Preparation, run: Run, foreground: float = FOREGROUND
+) -> Loader | Patches:
     """Whole images, or patches where rows are volumes or the preparation names a patch.
 
     Raises:
         DataError: volumes for a task other than segmentation.
     """
     if not len(cohort) or not needs_windows(preparation, cohort):
-        return Loader(cohort, preparation)
+        return run.loader(cohort, preparation)
     if cohort.kind != "segment":
         raise DataError(
             f"A task of kind '{cohort.kind}'", "single images", f"{cohort.name} has volumes",

@@ -182,8 +182,8 @@ def _forward(
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     groups = batch_rows(model, cohort, batch_size)
     with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
-        for rows in groups:
-            images = channels_last(loader(rows).images.to(device))
+        for batch in loader.batches(groups):
+            rows, images = batch.rows, channels_last(batch.images.to(device))
             if flips:
                 probabilities = flipped_probabilities(model, images, flips, rows)
                 several = model.spec.kind == "multilabel"

@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     import torch
     from lightning_fabric import Fabric
 
+    from medgraft.data.cache import ArrayCache
+    from medgraft.data.cohort import Cohort
+    from medgraft.engine.loading import Loader
     from medgraft.engine.select import Selector
     from medgraft.models.optimizer_history import OptimizerHistory
+    from medgraft.types import Preparation
 
 CHECKPOINTS, ONCE = "checkpoints", "once"
 SCRATCH = (CHECKPOINTS, ONCE)
@@ -57,6 +61,7 @@ class Shared:
         self.rule: str | None = None  # how the last training chose its epoch
         self.loss_is_sample_mean = True  # of every training so far
         self.stop = False
+        self.cache: ArrayCache | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,10 @@ class Run:
         progress: show bars; None shows them at a terminal.
         checkpoint_seconds: least time between two checkpoints; they are written at epoch boundaries.
         log: "tensorboard" also writes the history as an event file, one per training, into its `tensorboard/`.
+        workers: threads that read, prepare and augment while the network computes; None is one per core and at most
+            8, 0 none. Decides nothing but time.
+        cache: folder where prepared images are kept, for all epochs and for other runs; None keeps in memory what fits
+            there. Decides nothing but time; see `ArrayCache`.
         save_optimizer: keep what the last training's optimiser remembers beside the weights (see OCTL).
 
     >>> run = Run(seed=1)
@@ -96,6 +105,8 @@ class Run:
     progress: bool | None = None
     checkpoint_seconds: float = 10.0
     log: Literal["tensorboard"] | None = None
+    workers: int | None = None
+    cache: Path | str | None = None
     save_optimizer: bool = False
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)
@@ -107,6 +118,10 @@ class Run:
         if self.processes < 1:
             raise SettingsError(
                 "Run", "processes of at least 1", f"it got {self.processes}", "Leave it out for one process."
+            )
+        if self.workers is not None and self.workers < 0:
+            raise SettingsError(
+                "Run", "workers of at least 0", f"it got {self.workers}", "Leave it out for one per core."
             )
         if self.precision not in get_args(Precision):
             raise SettingsError(
@@ -176,6 +191,21 @@ class Run:
                     "Check the disk and run again.",
                 )
         return found
+
+    def loader(self, cohort: Cohort, preparation: Preparation) -> Loader:
+        """Rows of a cohort as network input, by this run's workers and cache."""
+        from medgraft.engine.loading import Loader
+
+        return Loader(cohort, preparation, cache=self.array_cache, workers=self.workers)
+
+    @property
+    def array_cache(self) -> ArrayCache | None:
+        """The folder `cache`, one object for the run and its children; None where there is none."""
+        if self.cache is not None and self.shared.cache is None:
+            from medgraft.data.cache import ArrayCache
+
+            self.shared.cache = ArrayCache(Path(self.cache))
+        return self.shared.cache
 
     def record(self, name: str, item: pd.DataFrame | np.ndarray) -> None:
         """Keep a table or a picture (H, W, 3) uint8 as evidence of the run; names may hold '/'."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,8 +14,10 @@ from medgraft.errors import SettingsError
 from medgraft.metrics.classification import auroc
 from medgraft.metrics.segmentation import dice_per_patient
 from medgraft.models.model import Model
+from medgraft.types import Preparation
 
 Rule = Literal["last", "source_validation", "target_validation", "oracle"]
+OpenLoader = Callable[[Cohort, Preparation], Loader]
 RULES: tuple[Rule, ...] = ("last", "source_validation", "target_validation", "oracle")
 
 
@@ -25,11 +27,13 @@ class Selector:
     Args:
         rule: the name printed with every result.
         cohort: validation rows with truth, or None for the rule `last`.
+        open_loader: how its rows are read, e.g. `Run.loader`.
     """
 
-    def __init__(self, rule: Rule, cohort: Cohort | None = None) -> None:
+    def __init__(self, rule: Rule, cohort: Cohort | None = None, open_loader: OpenLoader = Loader) -> None:
         self.rule = rule
         self.cohort = cohort
+        self._open_loader = open_loader
         self._loader: Loader | None = None
 
     def score(self, model: Model) -> float:
@@ -37,7 +41,7 @@ class Selector:
         if self.cohort is None:
             return float("nan")
         if self._loader is None or self._loader.preparer.preparation != model.spec.preparation:
-            self._loader = Loader(self.cohort, model.spec.preparation)
+            self._loader = self._open_loader(self.cohort, model.spec.preparation)
         device = next(model.parameters()).device
         if model.spec.kind == "segment":
             return self._dice(model, str(device))
@@ -57,7 +61,12 @@ class Selector:
 
 
 def choose_rule(
-    asked: str | None, *, sees_target_truth: bool, target: Cohort | None, source: Cohort | None
+    asked: str | None,
+    *,
+    sees_target_truth: bool,
+    target: Cohort | None,
+    source: Cohort | None,
+    open_loader: OpenLoader = Loader,
 ) -> Selector:
     """Turn the rule that was asked for into a selector, or take the best one that the method may use.
 
@@ -65,20 +74,21 @@ def choose_rule(
         asked: a rule's name, or None.
         sees_target_truth: the method declared target truth; only then does `target_validation` exist.
         target, source: validation rows with truth, or None.
+        open_loader: how they are read.
 
     Raises:
         SettingsError: unknown rule, or a rule whose data are absent or withheld.
     """
     if asked is None:
         if sees_target_truth and target is not None:
-            return Selector("target_validation", target)
+            return Selector("target_validation", target, open_loader)
         if not sees_target_truth and source is not None:
-            return Selector("source_validation", source)
+            return Selector("source_validation", source, open_loader)
         return Selector("last")
     offered = _offered(sees_target_truth, target, source)
     for rule, cohort in offered:
         if rule == asked:
-            return Selector(rule, cohort)
+            return Selector(rule, cohort, open_loader)
     names = ", ".join(rule for rule, _ in offered)
     raise SettingsError(
         "The selection rule", f"to be one that this task allows ({names})", f"it is {asked!r}",

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medgraft.engine.loading import Loader
+from medgraft.engine.loading import AHEAD, Loader, prefetch
 from medgraft.engine.objective import Objective, freeze_normalisation
 from medgraft.engine.optimizers import ParamGroup
 from medgraft.engine.patches import Patches, load_batch
@@ -75,7 +75,7 @@ class Supervised(Objective):
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         """Shuffled (or class-balanced) labelled batches, augmented."""
         generator = run.generator("batches", progress.epoch)
-        return self._steps(generator)
+        return prefetch(self._steps(generator), ahead=0 if run.workers == 0 else AHEAD)
 
     def _steps(self, generator: torch.Generator) -> Iterator[Step]:
         value_range = self.loader.preparer.value_range

@@ -118,7 +118,7 @@ class FineTune(MethodSettings):
                 "FineTune with balanced=True", "a task with one label per image", f"the kind is '{task.kind}'",
                 "Leave it out, or weight classes in the loss.",
             )  # fmt: skip
-        loader = open_rows(task.target, adapted.spec.preparation, self.foreground)
+        loader = open_rows(task.target, adapted.spec.preparation, run, self.foreground)
         criterion = build_loss(self.loss or LossSettings.default(task.kind), task.kind)
         on_features = isinstance(adapted, Classifier) and self.scope in ("head", "head_then_all")
         if on_features and isinstance(loader, Loader):
