@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
-from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
 FILES = 8
 """Decoded files kept in memory; the rows of one file usually follow one another."""
+BYTES = 2**29
+"""Their bytes in all, but for the last file, which may be larger."""
+
+Decode = Callable[[Path, str | None], np.ndarray]
+_kept: OrderedDict[tuple[object, ...], np.ndarray] = OrderedDict()
+_lock = Lock()
 
 
-def remembered(
-    decode: Callable[[Path, str | None], np.ndarray], path: Path, key: str | None = None
-) -> np.ndarray:
+def remembered(decode: Decode, path: Path, key: str | None = None) -> np.ndarray:
     """What `decode(path, key)` returns, kept while the file's size and time stay the same; read-only."""
     status = path.stat()
-    return _decode_once(decode, path, key, status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=FILES)
-def _decode_once(
-    decode: Callable[[Path, str | None], np.ndarray], path: Path, key: str | None, modified: int, size: int
-) -> np.ndarray:
+    name = (decode, path, key, status.st_mtime_ns, status.st_size)
+    with _lock:
+        if name in _kept:
+            _kept.move_to_end(name)
+            return _kept[name]
+        _make_room(keep=0)  # before the next file takes its own
     array = decode(path, key)
     array.setflags(write=False)
+    with _lock:
+        _kept[name] = array
+        _make_room(keep=1)
     return array
+
+
+def _make_room(keep: int) -> None:
+    while len(_kept) > keep and (len(_kept) > FILES or sum(one.nbytes for one in _kept.values()) > BYTES):
+        _kept.popitem(last=False)
