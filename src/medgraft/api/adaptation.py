@@ -120,6 +120,8 @@ def repeat(
     allow_changed_data: bool = False,
     command: Sequence[str] = (),
     log: Literal["tensorboard"] | None = None,
+    workers: int | None = None,
+    cache: Path | str | None = None,
     progress: bool | None = None,
     shared: Shared | None = None,
 ) -> Model:
@@ -132,6 +134,7 @@ def repeat(
         allow_changed_data: go on although images or table have changed since.
         command: words of the command line, for the record.
         log: "tensorboard" also writes event files.
+        workers, cache: as of a `Run`; they change no weight.
         progress: show bars; None shows them at a terminal.
         shared: its `stop` may be set from elsewhere to interrupt the run.
 
@@ -164,7 +167,14 @@ def repeat(
             name,
             Task(**cohorts),
             chosen,
-            dataclasses.replace(run_of(recipe, out), log=log, progress=progress, shared=shared or Shared()),
+            dataclasses.replace(
+                run_of(recipe, out),
+                log=log,
+                workers=workers,
+                cache=cache,
+                progress=progress,
+                shared=shared or Shared(),
+            ),
             architecture=recipe["source"]["architecture"],
             command=command,
         )

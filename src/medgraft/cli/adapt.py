@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medgraft.engine.run import Shared
 
 LISTS = ("at", "source_at", "settings")
-BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "log", "quiet")
+BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "log", "workers", "cache", "quiet")
 """What may be said beside a run.json; everything else it decides by itself."""
 
 
@@ -131,6 +131,16 @@ def adapt(
     allow_changed_data: Annotated[
         bool, typer.Option("--allow-changed-data", help="With a run.json: go on although the data changed.")
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Threads that read images ahead; 0 for none, without it one per core."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that keeps prepared images, for sets larger than memory and for later runs."
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Adapt a source model to a target site. The same command continues a run that was stopped or killed."""
@@ -138,7 +148,23 @@ def adapt(
     if config is not None and _is_record(config):
         _refuse_besides_run_json(ctx)
         chosen = method if ctx.get_parameter_source("method").name == "COMMANDLINE" else None  # type: ignore[union-attr]
-        _repeat(config, folder, chosen, allow_changed_data, log, quiet)
+        from medgraft.api.adaptation import repeat
+        from medgraft.engine.run import Shared
+
+        shared = Shared()
+        with stopped_by_sigterm(shared):
+            repeat(
+                config,
+                folder,
+                method=chosen,
+                allow_changed_data=allow_changed_data,
+                command=_words(),
+                log=log,  # type: ignore[arg-type]
+                workers=workers,
+                cache=cache,
+                progress=False if quiet else None,
+                shared=shared,
+            )
     else:
         from medgraft.api.adaptation import adapt as adapt_model
         from medgraft.data.task import Task
@@ -158,6 +184,8 @@ def adapt(
             select=select,
             allow_leak=allow_leak,
             log=log,  # type: ignore[arg-type]
+            workers=workers,
+            cache=cache,
             save_optimizer=save_optimizer,
             progress=False if quiet else None,
         )
@@ -216,30 +244,10 @@ def _refuse_besides_run_json(ctx: typer.Context) -> None:
         if option.name not in BESIDE_A_RECORD and given is not None and given.name == "COMMANDLINE":
             raise SettingsError(
                 "Repeating a run.json",
-                "no other options than --out, --method, --allow-changed-data, --log and --quiet",
+                "no other options than --out, --method, --allow-changed-data, --log, --workers, --cache and --quiet",
                 f"it got {option.opts[0]} too",
                 "Leave it out, or write a TOML file with what you want to change.",
             )  # fmt: skip
-
-
-def _repeat(
-    path: Path, folder: Path, method: str | None, allow_changed_data: bool, log: str | None, quiet: bool
-) -> None:
-    from medgraft.api.adaptation import repeat
-    from medgraft.engine.run import Shared
-
-    shared = Shared()
-    with stopped_by_sigterm(shared):
-        repeat(
-            path,
-            folder,
-            method=method,
-            allow_changed_data=allow_changed_data,
-            command=_words(),
-            log=log,  # type: ignore[arg-type]
-            progress=False if quiet else None,
-            shared=shared,
-        )
 
 
 def _print_summary(folder: Path) -> None:
