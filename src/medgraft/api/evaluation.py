@@ -29,13 +29,14 @@ def evaluate(
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
+    tolerance_mm: float = 2.0,
     progress: bool | None = False,
 ) -> Evidence:
     """Tell how good a model is on labelled images, with intervals over patients, as evidence for a report.
 
     Args:
         model: a model, or the folder of one or of a run; a run adds how it was trained.
-        cohort, subject, split, repeats, device, examples, progress: as for `medgraft.evaluation.evaluate`.
+        cohort, subject, split, repeats, device, examples, tolerance_mm, progress: as for `medgraft.evaluation.evaluate`.
         seed, selection: of the run that made the model; None takes what the model's provenance tells.
 
     Raises:
@@ -68,5 +69,6 @@ def evaluate(
         repeats=repeats,
         device=device,
         examples=examples,
+        tolerance_mm=tolerance_mm,
         progress=progress,
     )

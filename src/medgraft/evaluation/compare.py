@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medgraft.errors import DataError, SettingsError
-from medgraft.evaluation.outcome import MEASURES, OVERLAPS, from_table, metric_of
+from medgraft.evaluation.outcome import MEASURES, OVERLAPS, from_table, is_share_of_masks, metric_of
 from medgraft.evidence import Evidence
 from medgraft.statistics.bootstrap import Metric, WeightedMetric, paired_difference
 
@@ -25,7 +25,8 @@ def compare(
         evidence: holds predictions (or scores) of both, as `evaluate` leaves them.
         subject, reference: names in the evidence; each may have several seeds.
         metric: a score over all classes: auroc, average_precision, accuracy, balanced_accuracy, ece, brier,
-            dice or iou.
+            dice, iou, or surface Dice by its full name, as surface_dice_2mm. Surface distances are not compared:
+            where one of two models left a mask empty there is nothing to pair.
         repeats: bootstrap resamples.
 
     Returns: evidence with one row in the table "comparisons" for each cohort and split that both have:
@@ -35,9 +36,9 @@ def compare(
         SettingsError: the metric is none of these.
         DataError: one of the two was not measured, or they were measured on different rows.
     """
-    if metric not in (*MEASURES, *OVERLAPS):
+    if metric not in MEASURES and not is_share_of_masks(metric):
         raise SettingsError(
-            "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS))}", f"got {metric!r}",
+            "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS, 'surface_dice_2mm'))}", f"got {metric!r}",
             "Choose one of these.",
         )  # fmt: skip
     ours, theirs = (_tables(evidence, name, metric) for name in (subject, reference))
@@ -68,13 +69,14 @@ def compare(
 
 def _tables(evidence: Evidence, subject: str, metric: str) -> dict[tuple[str, str], list[pd.DataFrame]]:
     """A subject's tables, one per seed, by cohort and split."""
-    prefix = f"{'scores' if metric in OVERLAPS else 'predictions'}/{subject}/"
+    prefix = f"{'scores' if is_share_of_masks(metric) else 'predictions'}/{subject}/"
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for name, table in evidence.tables.items():
         if name.startswith(prefix) and "/" not in name.removeprefix(prefix):
             for (cohort, split), part in table.groupby(["cohort", "split"], sort=False):
-                own = part.reset_index(drop=True) if metric in OVERLAPS else _own_columns(part)
-                found.setdefault((str(cohort), str(split)), []).append(own)
+                own = part.reset_index(drop=True) if is_share_of_masks(metric) else _own_columns(part)
+                if metric in MEASURES or (metric in own and own[metric].notna().all()):
+                    found.setdefault((str(cohort), str(split)), []).append(own)
     if not found:
         known = sorted(
             {name.split("/")[1] for name in evidence.tables if name.startswith(prefix.split("/")[0])}
@@ -119,13 +121,13 @@ def _by_position(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One line per resampled position: a row of predictions, or a unit of scores."""
     return (
         table.groupby("unit", as_index=False, sort=True).mean(numeric_only=True)
-        if metric in OVERLAPS
+        if is_share_of_masks(metric)
         else table
     )
 
 
 def _score(table: pd.DataFrame, metric: str) -> Metric:
-    if metric in OVERLAPS:
+    if is_share_of_masks(metric):
         # per unit, the mean over the classes of the foreground
         values = _by_position(table, metric)[metric].to_numpy()
         return lambda rows: float(values[rows].mean())

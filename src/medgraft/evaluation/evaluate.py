@@ -38,6 +38,7 @@ def evaluate(
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
+    tolerance_mm: float = 2.0,
     progress: bool | None = False,
 ) -> Evidence:
     """Tell how good a model is on labelled images, with intervals over patients, as evidence for a report.
@@ -52,22 +53,28 @@ def evaluate(
         repeats: bootstrap resamples of whole patients (or split units) for 95 % intervals.
         device: "cpu", "cuda" or "auto".
         examples: how many small pictures to keep, the worst first.
+        tolerance_mm: of surface Dice, mm: how far two careful readers may differ.
         progress: show a bar; None shows it at a terminal.
 
     Returns: facts (classification: auroc, average_precision, accuracy, balanced_accuracy, ece, brier, recall
-        per class; segmentation: dice and iou per patient, for each class and over the foreground),
-        predictions per row or scores per patient, examples, warnings and provenance.
+        per class; segmentation: dice, iou and, where spacings are known, surface Dice, HD95 and average surface
+        distances per patient, for each class and over the foreground), predictions per row or scores per
+        patient, examples, warnings and provenance. Images that show a class in only one of truth and prediction
+        have no distances: they are left out of means and counted in the scores.
 
     Raises:
         ModelError: kind or classes of the model are not the cohort's.
-        DataError: the cohort is empty or has no truth.
+        DataError: the cohort is empty or has no truth; a cell of the column `spacing_mm` is no spacing.
+        SettingsError: the tolerance is negative.
     """
     started = time.monotonic()
     _check(model, cohort)
     place = choose_device(device)
     part = split or _split_of(cohort)
-    measure = measure_masks if model.spec.kind == "segment" else measure_labels
-    measured = measure(model, cohort, place, examples, progress)
+    if model.spec.kind == "segment":
+        measured = measure_masks(model, cohort, place, examples, progress, tolerance_mm)
+    else:
+        measured = measure_labels(model, cohort, place, examples, progress)
     facts = list(_facts(measured, cohort, subject, seed, part, selection, repeats))
     table = measured.table.assign(cohort=cohort.name, split=part)
     tables = {
@@ -103,7 +110,7 @@ def evaluate(
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
-    return Evidence(pd.DataFrame(facts), (entry,), tables, images, _warnings(cohort))
+    return Evidence(pd.DataFrame(facts), (entry,), tables, images, measured.warnings + _warnings(cohort))
 
 
 @cache

@@ -24,6 +24,7 @@ class Measured(NamedTuple):
     scores: (metric, part, function).
     units: (N,) integers that name no patient.
     table_name, table: "predictions" by row, or "scores" by unit and class.
+    warnings: what a reader must know about these scores.
     """
 
     scores: list[tuple[str, str, Metric]]
@@ -31,3 +32,4 @@ class Measured(NamedTuple):
     table_name: str
     table: pd.DataFrame
     examples: list[Example]
+    warnings: tuple[str, ...] = ()

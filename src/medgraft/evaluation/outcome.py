@@ -52,7 +52,28 @@ MEASURES: dict[str, Measure] = {
 """Scores over all classes, by the name they have in evidence."""
 
 OVERLAPS = ("dice", "iou")
-"""Scores of a segmentation, by the name they have in evidence."""
+"""Shares of a segmentation that need no spacing, by the name they have in evidence."""
+SURFACE_DICE = "surface_dice_"
+DISTANCES = ("hd95_mm", "asd_truth_to_predicted_mm", "asd_predicted_to_truth_mm")
+"""Surface distances of a segmentation, by the name they have in evidence; undefined where one mask is empty."""
+
+
+def surface_dice_name(tolerance_mm: float) -> str:
+    """The name of surface Dice in evidence: with its tolerance, for without it the number says nothing.
+
+    >>> surface_dice_name(2.0), surface_dice_name(0.5)
+    ('surface_dice_2mm', 'surface_dice_0.5mm')
+    """
+    return f"{SURFACE_DICE}{tolerance_mm:g}mm"
+
+
+def is_share_of_masks(metric: str) -> bool:
+    """True for scores of a segmentation that every unit has, which can therefore be compared in pairs.
+
+    >>> is_share_of_masks("surface_dice_2mm"), is_share_of_masks("hd95_mm")
+    (True, False)
+    """
+    return metric in OVERLAPS or metric.startswith(SURFACE_DICE)
 
 
 def metric_of(outcome: Outcome, measure: Measure) -> WeightedMetric:

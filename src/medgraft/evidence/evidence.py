@@ -34,7 +34,8 @@ class Evidence:
         provenance: one dictionary per thing done (what, subject, cohort, data, source, settings, seed, ...).
         tables: anything longer, by name; those that a report knows:
             "predictions/SUBJECT/SEED": cohort, row, unit, truth (or truth_0, ...), predicted, p_0, p_1, ...;
-            "scores/SUBJECT/SEED": cohort, row, unit, part, dice, iou;
+            "scores/SUBJECT/SEED": cohort, split, unit, part, dice, iou, surface_dice_2mm, hd95_mm, ..., images,
+            undefined (of these images, how many have no surface distance);
             "history/SUBJECT/SEED" or ".../SEED/PART": epoch, step, loss, score, lr;
             "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds;
             "examples": image, subject, cohort, row, truth, predicted, confidence, worst;

@@ -22,7 +22,7 @@ Elements = Literal["area", "voxel"]
 
 _REACH = 3  # voxels along each axis that are looked up one by one; beyond, a tree is searched
 _LOOK_UPS = 123  # as many as a ball of that radius holds at equal spacing
-_ROUNDING = 1 + 1e-6  # 3 * 0.1 mm is within 0.3 mm
+ROUNDING = 1 + 1e-6  # 3 * 0.1 mm is within 0.3 mm
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Borders(NamedTuple):
         for step in steps @ np.array(strides):
             left = left[~there.present[left + step]]
         if not complete:
-            left = left[self._search(left, there.where, tolerance * _ROUNDING) > tolerance * _ROUNDING]
+            left = left[self._search(left, there.where, tolerance * ROUNDING) > tolerance * ROUNDING]
         return float(here.weights(left).sum())
 
     def _search(self, here: Places, there: Places, limit: float = np.inf) -> Floats:
@@ -167,6 +167,6 @@ def _steps_within(radius: float, spacing: Floats) -> tuple[NDArray[np.intp], boo
     reach = np.arange(-_REACH, _REACH + 1)
     steps = np.stack(np.meshgrid(*[reach] * len(spacing), indexing="ij"), axis=-1).reshape(-1, len(spacing))
     lengths = np.linalg.norm(steps * spacing, axis=-1)
-    steps = steps[np.argsort(lengths, kind="stable")][: int((lengths <= radius * _ROUNDING).sum())]
-    complete = len(steps) <= _LOOK_UPS and bool((radius * _ROUNDING < (_REACH + 1) * spacing).all())
+    steps = steps[np.argsort(lengths, kind="stable")][: int((lengths <= radius * ROUNDING).sum())]
+    complete = len(steps) <= _LOOK_UPS and bool((radius * ROUNDING < (_REACH + 1) * spacing).all())
     return steps[:_LOOK_UPS], complete

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.metrics.borders import Bools, Borders, Elements, Floats, extract_borders
+from medgraft.metrics.borders import Bools, Borders, Elements, extract_borders
+from medgraft.metrics.surface_counts import SurfaceCounts, count_surfaces
 
 Spacing = float | Sequence[float]
 
@@ -59,8 +60,10 @@ def surface_dice(
     >>> surface_dice(truth, np.roll(truth, 1, axis=0), tolerance=0.5, spacing=1, by="voxel")
     0.5
     """
-    _check_tolerance(tolerance)
-    return _share_within(_compare(truth, predicted, spacing, by), tolerance)
+    check_tolerance(tolerance)
+    borders = _compare(truth, predicted, spacing, by)
+    total = borders.truth.size + borders.predicted.size
+    return sum(borders.sizes_within(tolerance)) / total if total else 1.0
 
 
 def average_surface_distances(
@@ -80,8 +83,7 @@ def average_surface_distances(
     >>> average_surface_distances([[1, 1, 1, 1]], [[1, 0, 0, 0]], spacing=2, by="voxel")
     (3.0, 0.0)
     """
-    borders = _compare(truth, predicted, spacing, by)
-    return _mean_distances(borders, _distances(borders))
+    return compare_surfaces(truth, predicted, 0.0, spacing, by).means()
 
 
 def hausdorff_distance(
@@ -105,8 +107,7 @@ def hausdorff_distance(
     6.0
     """
     _check_percentile(percentile)
-    borders = _compare(truth, predicted, spacing, by)
-    return _percentile_distance(borders, _distances(borders), by, percentile)
+    return compare_surfaces(truth, predicted, 0.0, spacing, by).percentile(percentile)
 
 
 def surface_scores(
@@ -124,52 +125,31 @@ def surface_scores(
     >>> surface_scores([[1, 1, 1, 1]], [[1, 0, 0, 0]], tolerance=2, spacing=2, by="voxel", percentile=100)
     SurfaceScores(dice=0.6, truth_to_predicted=3.0, predicted_to_truth=0.0, hausdorff=6.0)
     """
-    _check_tolerance(tolerance)
     _check_percentile(percentile)
-    borders = _compare(truth, predicted, spacing, by)
-    distances = _distances(borders)
-    return SurfaceScores(
-        _share_within(borders, tolerance),
-        *_mean_distances(borders, distances),
-        _percentile_distance(borders, distances, by, percentile),
-    )
+    counts = compare_surfaces(truth, predicted, tolerance, spacing, by)
+    return SurfaceScores(counts.dice(), *counts.means(), counts.percentile(percentile))
 
 
-def _distances(borders: Borders) -> tuple[Floats, Floats] | float:
-    """Distances of both borders, or the single number that stands for all metrics when a mask is empty."""
-    empty = [not len(border.where) for border in (borders.truth, borders.predicted)]
-    if any(empty):
-        return 0.0 if all(empty) else float("nan")
-    return borders.distances()
+def compare_surfaces(
+    truth: ArrayLike, predicted: ArrayLike, tolerance: float, spacing: Spacing, by: Elements = "area"
+) -> SurfaceCounts:
+    """Compare the borders of one image, in counts that can be added up over the images of a patient.
 
+    Sums are exact: surface Dice is the border within the tolerance on all images over the whole border, means and
+    percentiles are over all distances pooled. Images that show one border only count in surface Dice with 0, have no
+    distances, and are counted.
 
-def _share_within(borders: Borders, tolerance: float) -> float:
-    total = borders.truth.size + borders.predicted.size
-    return sum(borders.sizes_within(tolerance)) / total if total else 1.0
+    Args, Raises: as for `surface_dice`.
 
-
-def _mean_distances(borders: Borders, distances: tuple[Floats, Floats] | float) -> tuple[float, float]:
-    if isinstance(distances, float):
-        return distances, distances
-    weights = [border.weights(border.where) for border in (borders.truth, borders.predicted)]
-    there, back = (float(np.average(far, weights=size)) for far, size in zip(distances, weights))
-    return there, back
-
-
-def _percentile_distance(
-    borders: Borders, distances: tuple[Floats, Floats] | float, by: Elements, percentile: float
-) -> float:
-    if isinstance(distances, float):
-        return distances
-    if by == "voxel":
-        return max(float(np.percentile(far, percentile)) for far in distances)
-    found = []
-    for far, border in zip(distances, (borders.truth, borders.predicted)):
-        order = np.argsort(far)
-        reached = np.cumsum(border.weights(border.where)[order])
-        place = int(np.searchsorted(reached / reached[-1], percentile / 100))
-        found.append(float(far[order[min(place, len(order) - 1)]]))
-    return max(found)
+    >>> truth, nothing = np.ones((1, 4)), np.zeros((1, 4))
+    >>> scans = [(truth, truth), (truth, nothing), (nothing, nothing)]
+    >>> counts = [compare_surfaces(*scan, tolerance=1, spacing=1, by="voxel") for scan in scans]
+    >>> patient = counts[0] + counts[1] + counts[2]
+    >>> round(patient.dice(), 3), patient.means(), f"{patient.undefined} of {patient.images} undefined"
+    (0.667, (0.0, 0.0), '1 of 3 undefined')
+    """
+    check_tolerance(tolerance)
+    return count_surfaces(_compare(truth, predicted, spacing, by), tolerance, by)
 
 
 def _compare(truth: ArrayLike, predicted: ArrayLike, spacing: Spacing, by: Elements) -> Borders:
@@ -214,7 +194,12 @@ def _as_mask(name: str, mask: ArrayLike) -> Bools:
     return np.asarray(inside)
 
 
-def _check_tolerance(tolerance: float) -> None:
+def check_tolerance(tolerance: float) -> None:
+    """Refuse a tolerance that is no length.
+
+    Raises:
+        SettingsError: it is negative or not finite.
+    """
     if not 0 <= tolerance < np.inf:
         raise SettingsError(
             "Surface Dice",
