@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import nibabel
 import numpy as np
 import pytest
 import torch
 
+from medgraft.data.cache import ArrayCache
 from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
 from medgraft.engine.method import adapt
@@ -227,3 +232,39 @@ def test_an_interrupted_training_on_crops_continues_to_the_same_weights(tmp_path
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
     assert whole.spec.preparation.patch == (16, 16)
+
+
+def volumes_on_disk(folder: Path) -> Cohort:
+    """Three NIfTI volumes with masks."""
+    cohort = numbered([(6, 16, 20)] * 3, ["a", "b", "c"])
+    rows = ["image,mask,patient"]
+    for row in range(3):
+        for name, array in (("image", cohort.picture(row).array), ("mask", cohort.mask(row).array)):
+            turned = np.asarray(array[::1, ::-1, ::-1, 0]).transpose(2, 1, 0)
+            nibabel.save(nibabel.Nifti1Image(turned, np.eye(4)), folder / f"{name}{row}.nii.gz")
+        rows.append(f"image{row}.nii.gz,mask{row}.nii.gz,p{row}")
+    (folder / "volumes.csv").write_text("\n".join(rows))
+    return read_manifest(folder / "volumes.csv", classes=CLASSES)
+
+
+def test_a_cache_keeps_volumes_and_changes_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cohort = volumes_on_disk(tmp_path)
+    preparation = plain(patch=(8, 8))
+    expected = Patches(cohort, preparation)(range(18), torch.Generator().manual_seed(4))
+    cache = ArrayCache(tmp_path / "cache")
+    Patches(cohort, preparation, memory=0, cache=cache)
+    prepared: list[int] = []
+    prepare = Patches._prepare
+    monkeypatch.setattr(Patches, "_prepare", lambda self, row: prepared.append(row) or prepare(self, row))
+    for memory in (0, 2**30):
+        batch = Patches(cohort, preparation, memory=memory, cache=cache)(
+            range(18), torch.Generator().manual_seed(4)
+        )
+        torch.testing.assert_close(batch.images, expected.images)
+        assert batch.truth is not None and expected.truth is not None
+        assert torch.equal(batch.truth, expected.truth)
+    assert not prepared and not caplog.records
+    Patches(cohort, preparation, memory=0)([0], torch.Generator())
+    assert [record.message for record in caplog.records if "--cache" in record.message]

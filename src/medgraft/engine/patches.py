@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from medgraft.data.cache import ArrayCache, cache_key
 from medgraft.data.cohort import Cohort
+from medgraft.data.loading import hash_row
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import needs_windows, prepare_volume
 from medgraft.engine.run import Run
@@ -17,6 +22,8 @@ from medgraft.engine.sliding import neighbours
 from medgraft.errors import DataError, MedgraftError
 from medgraft.images.preparation import Preparer
 from medgraft.types import Batch, Preparation
+
+logger = logging.getLogger(__name__)
 
 FOREGROUND = 1 / 3
 PLACES = 10_000
@@ -34,6 +41,7 @@ class Patches:
         foreground: share of samples that must show a class other than the first: a slice with one, a crop centred
             on one of its pixels (the class drawn first, so that rare ones come as often).
         memory: bytes of prepared volumes to keep.
+        cache: where prepared volumes are kept for which memory has no room, and for other runs.
 
     Raises:
         DataError: a volume that cannot be read or prepared, or whose mask does not fit.
@@ -48,11 +56,12 @@ class Patches:
         *,
         foreground: float = FOREGROUND,
         memory: int = 2**32,
+        cache: ArrayCache | None = None,
     ) -> None:
         self.cohort = cohort
         self.preparer = Preparer(preparation)
         self.foreground = foreground
-        self._room = memory
+        self._room, self._cache, self._told = memory, cache, False
         self._kept: dict[int, _Prepared] = {}
         self.samples, self.weights = self._list_samples()
 
@@ -96,14 +105,29 @@ class Patches:
     def _prepared(self, row: int) -> _Prepared:
         if row in self._kept:
             return self._kept[row]
-        volume, _ = prepare_volume(self.preparer, self.cohort, row)
-        prepared = _Prepared.of(volume, self._mask(row, tuple(volume.shape[1:])), len(self.cohort.classes))
+        named = None if self._cache is None else hash_row(self.cohort, row)
+        if self._cache is None or named is None:
+            prepared = self._prepare(row)
+        else:
+            key = cache_key(named, {"volume": self.preparer.preparation.model_dump(mode="json")})
+            prepared = _Prepared.of_arrays(self._cache.get(key, lambda: self._prepare(row).arrays()))
         if prepared.nbytes <= self._room:
             self._room -= prepared.nbytes
-            self._kept[row] = prepared
+            # a copy where it was mapped from a file, which would stay open
+            self._kept[row] = prepared if named is None else copy.deepcopy(prepared)
+        elif named is None and not self._told:
+            self._told = True
+            logger.warning(
+                "the prepared volumes of %s exceed memory, so some are prepared anew for each sample: name a folder "
+                "that keeps them (--cache)", self.cohort.name,
+            )  # fmt: skip
         return prepared
 
-    def _mask(self, row: int, size: tuple[int, ...]) -> np.ndarray:
+    def _prepare(self, row: int) -> _Prepared:
+        volume, _ = prepare_volume(self.preparer, self.cohort, row)
+        return _Prepared.of(volume, self._mask(row), len(self.cohort.classes))
+
+    def _mask(self, row: int) -> np.ndarray:
         picture = self.cohort.picture(row)
         array = self.cohort.mask(row).array
         if array.shape[:-1] != picture.array.shape[:-1]:
@@ -177,7 +201,7 @@ def open_rows(
             f"A task of kind '{cohort.kind}'", "single images", f"{cohort.name} has volumes",
             "Give each slice a row of its own (file.nii.gz#slice:12).",
         )  # fmt: skip
-    return Patches(cohort, preparation, foreground=foreground)
+    return Patches(cohort, preparation, foreground=foreground, cache=run.array_cache)
 
 
 def load_batch(rows: Loader | Patches, chosen: np.ndarray, generator: torch.Generator) -> Batch:
@@ -195,6 +219,20 @@ class _Prepared(NamedTuple):
     @classmethod
     def of(cls, volume: Tensor, mask: np.ndarray, classes: int) -> _Prepared:
         return cls(volume, mask, _places_of(mask, classes))
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, np.ndarray]) -> _Prepared:
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # that the file cannot be written to, which nobody does
+            volume = torch.from_numpy(arrays["volume"])
+        return cls(volume, arrays["mask"], [arrays[name] for name in arrays if name.startswith("places")])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What a cache keeps."""
+        places = {f"places {number}": flat for number, flat in enumerate(self.places)}
+        return {"volume": self.volume.numpy(), "mask": self.mask, **places}
 
     @property
     def nbytes(self) -> int:
