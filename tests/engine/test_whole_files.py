@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from medgraft.engine.whole_files import temporary_beside, write_text, written_together, written_whole
+from medgraft.errors import RunError, cannot_write
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        assert not (tmp_path / "a.txt").exists()
+        temporary.write_text("whole")
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_a_failing_writer_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "earlier")
+    with pytest.raises(ZeroDivisionError), written_whole(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "earlier"
+
+
+def test_a_disk_that_tells_late_that_it_is_full_keeps_the_earlier_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text(tmp_path / "a.txt", "earlier")
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        RunError, match=r"permission for .*a\.txt, but the system said: No space left on device"
+    ):
+        write_text(tmp_path / "a.txt", "later")
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "earlier"
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / ".a.txt.4711.tmp").write_text("half")
+    (tmp_path / ".masks.4711.tmp").mkdir()
+    (tmp_path / ".masks.4711.tmp" / "row-000001.png").write_text("half")
+    (tmp_path / ".other.txt.4711.tmp").write_text("of another file")
+    write_text(tmp_path / "a.txt", "whole")
+    with written_together(tmp_path / "masks") as place:
+        (place / "row-000001.png").write_text("whole")
+    assert names(tmp_path) == [".other.txt.4711.tmp", "a.txt", "masks"]
+
+
+def test_files_move_into_a_folder_together_beside_those_that_are_there(tmp_path: Path) -> None:
+    with written_together(tmp_path / "masks") as place:
+        (place / "1.png").write_text("one")
+        assert place.parent == tmp_path and not (tmp_path / "masks").exists()
+    with written_together(tmp_path / "masks") as place:
+        (place / "2.png").write_text("two")
+    assert names(tmp_path) == ["masks"] and names(tmp_path / "masks") == ["1.png", "2.png"]
+
+
+def test_no_file_moves_where_one_fails_and_a_new_folder_is_not_left_empty(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), written_together(tmp_path / "new" / "masks") as place:
+        (place / "1.png").write_text("one")
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+
+
+def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match=r"a folder that can be written to, but .*file is not \(File exists\)"):
+        temporary_beside(tmp_path / "file" / "a.txt")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "whatever"), "No space left on device"),
+        (OSError(errno.EDQUOT, "whatever"), "Disk quota exceeded"),
+        (PermissionError(errno.EACCES, "whatever"), "Permission denied"),
+        (OSError("Detail without a number."), "Detail without a number"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_the_sentence_says_what_the_system_said(error: OSError, said: str) -> None:
+    assert str(cannot_write("runs/a/log.csv", error)) == (
+        f"Writing needs room and permission for runs/a/log.csv, but the system said: {said}. "
+        "Free some space or mend the rights, then repeat the same command; what was finished before is kept."
+    )
