@@ -34,12 +34,14 @@ import numpy as np
 
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
-from medgraft.data.readers import read_image, read_mask, warn_of_header
+from medgraft.data.readers import read_image, read_mask, room, warn_of_header
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 MEMORY = 2 * 2**30
 """Bytes that opening a file may take beyond what Python and its packages hold."""
+ARRAY = 2**28
+"""Bytes of an array that the readers are told to take."""
 HANG = 10.0
 """Seconds of work for one file of a few kilobytes."""
 LONGEST = 900
@@ -78,13 +80,17 @@ TARGETS = {
 
 def main() -> int:
     """Fuzz the readers one after the other; 1 where anything was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=list(TARGETS), default=list(TARGETS))
     parser.add_argument("--findings", type=Path, default=Path(tempfile.gettempdir()) / "findings")
     parser.add_argument("--out", type=Path, help="page to write the counts to")
-    parser.add_argument("--repeat", metavar="READER:SEED:NUMBER", help="open one case again and show what happens")
+    parser.add_argument(
+        "--repeat", metavar="READER:SEED:NUMBER", help="open one case again and show what happens"
+    )
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)  # within the process of one reader
     options = parser.parse_args()
     if options.repeat:
@@ -112,7 +118,9 @@ def fuzz(name: str, seconds: float, seed: int, findings: Path) -> dict[str, Any]
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
             ended = _watch(name, seed, left, place)
-            report = json.loads((place / "report.json").read_text()) if (place / "report.json").exists() else {}
+            report = (
+                json.loads((place / "report.json").read_text()) if (place / "report.json").exists() else {}
+            )
             total.update(report.get("counts", {}))
             for finding in report.get("findings", []):
                 signatures[finding["signature"]] += finding["times"]
@@ -186,6 +194,8 @@ def place_case(name: str, case: seeds.Case, folder: Path) -> Path:
 def work(name: str, seed: int, seconds: float, place: Path) -> int:
     """The process of one reader: open cases until the time is over."""
     _quiet()
+    (place / "memory.max").write_text(str(2 * ARRAY))
+    room.CGROUP = place / "memory.max"  # the readers' own limit, well below that of the process
     cases, counts, findings = TARGETS[name].cases(), Counter[str](), dict[str, dict[str, Any]]()
     for case in cases:  # imports what is imported late
         _try(name, place_case(name, case, place / "case"))
@@ -196,7 +206,11 @@ def work(name: str, seed: int, seconds: float, place: Path) -> int:
         path = place_case(name, make(name, seed, number, cases), place / "case")
         what, signature, trace = _try(name, path)
         if what == "finding":
-            kept = shutil.copytree(place / "case", place / "kept" / str(number)) if signature not in findings else None
+            kept = (
+                shutil.copytree(place / "case", place / "kept" / str(number))
+                if signature not in findings
+                else None
+            )
             finding = findings.setdefault(signature, {"signature": signature, "number": number, "trace": trace,
                                                       "case": str(kept), "times": 0})  # fmt: skip
             finding["times"] += 1
@@ -204,7 +218,9 @@ def work(name: str, seed: int, seconds: float, place: Path) -> int:
             counts[what] += 1
         number += 1
         if number % 50 == 0 or what == "finding":
-            (place / "report.tmp").write_text(json.dumps({"counts": counts, "findings": list(findings.values())}))
+            (place / "report.tmp").write_text(
+                json.dumps({"counts": counts, "findings": list(findings.values())})
+            )
             (place / "report.tmp").rename(place / "report.json")
     (place / "report.json").write_text(json.dumps({"counts": counts, "findings": list(findings.values())}))
     return 0
@@ -258,7 +274,9 @@ def _quiet() -> None:
 def repeat(name: str, seed: str, number: str) -> int:
     """Open one case again; what happens, in full."""
     with tempfile.TemporaryDirectory() as folder:
-        path = place_case(name, make(name, int(seed), int(number), TARGETS[name].cases()), Path(folder) / "case")
+        path = place_case(
+            name, make(name, int(seed), int(number), TARGETS[name].cases()), Path(folder) / "case"
+        )
         what, signature, trace = _try(name, path)
     print(what, signature, trace, sep="\n")
     return int(what == "finding")
@@ -268,9 +286,9 @@ def page(found: dict[str, Any]) -> str:
     """The counts as a page."""
     lines = [
         "# Damaged files\n",
-        "`python tools/fuzz_readers.py` damages valid files at random (bits, lengths, header fields, absurd sizes, pieces",
-        "of other files) and opens them. Each must be read, or refused in one sentence without a patient's name, within",
-        f"{HANG:.0f} s of work and {MEMORY // 2**30} GiB of memory. It wrote this page.\n",
+        "`python tools/fuzz_readers.py` damages valid files at random (bits, lengths, header fields, absurd sizes,",
+        "pieces of other files) and opens them. Each must be read, or refused in one sentence without a patient's",
+        f"name, within {HANG:.0f} s of work and {MEMORY // 2**30} GiB of memory. It wrote this page.\n",
         "| reader | minutes | files opened | refused in one sentence | findings |\n|---|---|---|---|---|",
     ]
     for name, row in found.items():

@@ -24,7 +24,28 @@ Case = dict[str, bytes]
 """File name -> bytes; all lie in one folder."""
 CANARY = "Canary"
 """Stands in every field that names a patient; no message may repeat it."""
-NUMBERS = (0, 1, 2, 3, 7, 8, 16, 64, 127, 128, 255, 256, 4096, 32767, 32768, 65535, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    16,
+    64,
+    127,
+    128,
+    255,
+    256,
+    4096,
+    32767,
+    32768,
+    65535,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+)
 ODD_VALUES: tuple[Any, ...] = (
     None, "", 0, 1, -1, 3, 7, 8, 12, 16, 32, 64, 255, 4096, 65535, 10**6, 2**31 - 1, "1e400", "nan", "-inf", "x",
     [], [0, 0], [1, 1, 1], [0] * 6, [1, 0, 0, 1, 0, 0], [1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1],
@@ -39,7 +60,16 @@ DICOM_FIELDS = (
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "TotalPixelMatrixRows",
     "SegmentationType", "MaximumFractionalValue", "DirectoryRecordSequence", "SOPClassUID",
 )  # fmt: skip
-PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "ARGB")
+PHOTOMETRIC = (
+    "MONOCHROME1",
+    "MONOCHROME2",
+    "RGB",
+    "PALETTE COLOR",
+    "YBR_FULL",
+    "YBR_FULL_422",
+    "YBR_ICT",
+    "ARGB",
+)
 
 
 # Damage
@@ -95,7 +125,9 @@ def _bytes_changed(data: bytes, donor: bytes, random: Random) -> bytes:
     elif kind == 2:
         code = random.choice(("<H", ">H", "<I", ">I", "<Q", ">Q"))
         largest = 2 ** (8 * struct.calcsize(code)) - 1
-        array[at : at + struct.calcsize(code)] = struct.pack(code, random.choice((*NUMBERS, largest)) & largest)
+        array[at : at + struct.calcsize(code)] = struct.pack(
+            code, random.choice((*NUMBERS, largest)) & largest
+        )
     elif kind == 3:
         del array[at:]
     elif kind == 4:
@@ -120,9 +152,14 @@ def _text_changed(data: bytes, donor: bytes, random: Random) -> bytes:
 
 def _dicom_field_changed(data: bytes, donor: bytes, random: Random) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-    holders = [dataset, *(each for element in dataset if element.VR == "SQ" for each in _items(element.value))]
+    holders = [
+        dataset,
+        *(each for element in dataset if element.VR == "SQ" for each in _items(element.value)),
+    ]
     holder = random.choice(holders) if random.random() < 0.4 else dataset
-    names = [element.keyword for element in holder if element.keyword] if holder is not dataset else DICOM_FIELDS
+    names = (
+        [element.keyword for element in holder if element.keyword] if holder is not dataset else DICOM_FIELDS
+    )
     name = random.choice(names or DICOM_FIELDS)
     if random.random() < 0.1:
         dataset.file_meta.TransferSyntaxUID = random.choice(sorted(pydicom.uid.AllTransferSyntaxes))
@@ -155,7 +192,9 @@ def _nifti_field_changed(data: bytes, donor: bytes, random: Random) -> bytes:
         flat = field.reshape(-1)
         value = random.choice((*NUMBERS, -1, -2, -32768))
         if field.dtype.kind == "f":
-            flat[random.randrange(len(flat))] = random.choice((value, np.nan, np.inf, -np.inf, 1e-38, 1e38, -0.5))
+            flat[random.randrange(len(flat))] = random.choice(
+                (value, np.nan, np.inf, -np.inf, 1e-38, 1e38, -0.5)
+            )
         else:
             flat[random.randrange(len(flat))] = np.array(value).astype(field.dtype)
     return header.tobytes() + data[348:]
@@ -163,8 +202,27 @@ def _nifti_field_changed(data: bytes, donor: bytes, random: Random) -> bytes:
 
 def _npy_header_changed(data: bytes, donor: bytes, random: Random) -> bytes:
     length = struct.unpack("<H", data[8:10])[0]
-    shapes = ("(4, 5)", "()", "(-1, 4)", "(99999999999, 4)", "(1048576, 1048576)", "(0, 4)", "(4, 5, 3, 2, 1)", "(4.0,)")
-    kinds = ("'|O'", "'<f8'", "'<c16'", "'|b1'", "'>u2'", "'<M8[s]'", "'|S999999999'", "[('a', '<f4')]", "'<U2'")
+    shapes = (
+        "(4, 5)",
+        "()",
+        "(-1, 4)",
+        "(99999999999, 4)",
+        "(1048576, 1048576)",
+        "(0, 4)",
+        "(4, 5, 3, 2, 1)",
+        "(4.0,)",
+    )
+    kinds = (
+        "'|O'",
+        "'<f8'",
+        "'<c16'",
+        "'|b1'",
+        "'>u2'",
+        "'<M8[s]'",
+        "'|S999999999'",
+        "[('a', '<f4')]",
+        "'<U2'",
+    )
     header = (
         f"{{'descr': {random.choice(kinds)}, 'fortran_order': {random.choice(('True', 'False', '3'))}, "
         f"'shape': {random.choice(shapes)}, }}"
@@ -174,7 +232,10 @@ def _npy_header_changed(data: bytes, donor: bytes, random: Random) -> bytes:
 
 def _member_changed(data: bytes, donor: bytes, random: Random) -> bytes:
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as copy:
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as archive,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as copy,
+    ):
         names = archive.namelist()
         chosen = random.choice(names)
         for name in names:
@@ -182,7 +243,9 @@ def _member_changed(data: bytes, donor: bytes, random: Random) -> bytes:
             if name == chosen:
                 changes = [*_changes_for(name), _bytes_changed]
                 member = random.choice(changes)(member, donor, random)
-                name = random.choice((name, name, name, "../" + name, "a/" * 200 + name, "", name + "\0x", names[0]))
+                name = random.choice(
+                    (name, name, name, "../" + name, "a/" * 200 + name, "", name + "\0x", names[0])
+                )
             copy.writestr(name, member)
     return out.getvalue()
 
@@ -218,7 +281,11 @@ def photos() -> list[Case]:
     cases += [{"a.bmp": _saved(image, "BMP")} for image in (*images[:2], images[3], images[4])]
     cases.append({"a.jpg": _saved(images[1], "JPEG", progressive=True)})
     deep = np.concatenate([np.zeros((24, 1), np.uint8), _noise((24, 20 * 6))], axis=1).tobytes()
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 20, 24, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(deep)), (b"IEND", b"")]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 20, 24, 16, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(deep)),
+        (b"IEND", b""),
+    ]
     parts = [struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks]
     return [*cases, {"a.png": b"\x89PNG\r\n\x1a\n" + b"".join(parts)}]
 
@@ -235,7 +302,12 @@ def tiffs() -> list[Case]:
         tifffile.imwrite(out, array, **options)
         cases.append({"a.tif": out.getvalue()})
     colour = Image.fromarray(_noise((24, 20, 3)))
-    for image, how in ((colour, "tiff_lzw"), (colour, "jpeg"), (colour.convert("P"), None), (colour.convert("1"), "group4")):
+    for image, how in (
+        (colour, "tiff_lzw"),
+        (colour, "jpeg"),
+        (colour.convert("P"), None),
+        (colour.convert("1"), "group4"),
+    ):
         cases.append({"a.tif": _saved(image, "TIFF", **({"compression": how} if how else {}))})
     return cases
 
@@ -256,7 +328,9 @@ def dicoms() -> list[Case]:
     jpeg.PixelData = pydicom.encaps.encapsulate([_saved(Image.fromarray(_noise((16, 16))), "JPEG")])
     wavelet = _dicom(_noise((16, 16)))
     wavelet.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
-    wavelet.PixelData = pydicom.encaps.encapsulate([_saved(Image.fromarray(_noise((16, 16))), "JPEG2000", no_jp2=True)])
+    wavelet.PixelData = pydicom.encaps.encapsulate(
+        [_saved(Image.fromarray(_noise((16, 16))), "JPEG2000", no_jp2=True)]
+    )
     deflated = _dicom(grey)
     deflated.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     return [{"a.dcm": _written(each)} for each in (*cases, rle, jpeg, wavelet, deflated)]
@@ -313,7 +387,11 @@ def manifests() -> list[Case]:
     for column, (first, second) in rows.items():
         table = pd.DataFrame({"image": ["x.png", "y.png"], column: [first, second], "patient": [CANARY, "p2"],
                               "split": ["train", "test"], "site": ["A", "B"]})  # fmt: skip
-        toml = b'classes = ["a", "b"]\nuncertain = "zeros"\n[notes]\nx = 1\n' if column != "mask" else b"[notes]\nx = 1\n"
+        toml = (
+            b'classes = ["a", "b"]\nuncertain = "zeros"\n[notes]\nx = 1\n'
+            if column != "mask"
+            else b"[notes]\nx = 1\n"
+        )
         cases.append({"t.csv": table.to_csv(index=False).encode(), "t.toml": toml, **files})
         cases.append({"t.tsv": table.to_csv(index=False, sep="\t").encode(), **files})
         cases.append({"t.parquet": table.to_parquet(index=False), "t.toml": toml, **files})

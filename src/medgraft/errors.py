@@ -24,7 +24,8 @@ class MedgraftError(Exception):
         super().__init__(who, needs, got, do)
 
     def __str__(self) -> str:
-        return f"{self.who} needs {self.needs}, but {self.got}. {self.do}"
+        text = f"{self.who} needs {self.needs}, but {self.got}. {self.do}"
+        return "".join(letter if letter.isprintable() else " " for letter in text)  # damaged files hold anything
 
 
 class DataError(MedgraftError):

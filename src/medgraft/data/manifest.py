@@ -125,7 +125,7 @@ def _sidecar(path: Path) -> JSON:
         return {}
     try:
         found: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"The file {path}", "valid TOML", f"it is not: {error}", "Correct it.") from error
     unknown = sorted(set(found) - set(SIDECAR_KEYS))
     if unknown:

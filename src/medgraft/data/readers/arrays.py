@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import IO
+from zipfile import ZipFile, is_zipfile
 
 import numpy as np
 
 from medgraft.data.readers.remember import remembered
+from medgraft.data.readers.room import DEFLATE, refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -52,6 +56,7 @@ def load_array(path: Path, key: str | None) -> np.ndarray:
 
 
 def _decode(path: Path, key: str | None) -> np.ndarray:
+    _refuse_announced(path, key)
     loaded = np.load(path, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         array = loaded
@@ -67,6 +72,34 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
                 )  # fmt: skip
             array = loaded[key]
     return array
+
+
+def _refuse_announced(path: Path, key: str | None) -> None:
+    """Sizes that the file cannot hold, before numpy allocates them."""
+    if not is_zipfile(path):
+        with path.open("rb") as file:
+            refuse_size(_announced(file), path, holds=path.stat().st_size)
+        return
+    with ZipFile(path) as archive:
+        for member in archive.infolist():
+            if key in (None, member.filename.removesuffix(".npy")):
+                with archive.open(member) as file:
+                    refuse_size(
+                        _announced(file), path, holds=min(member.file_size, DEFLATE * path.stat().st_size)
+                    )
+
+
+def _announced(file: IO[bytes]) -> int:
+    """Bytes of the array in an npy file by its header; 0 where numpy will tell what is wrong with it."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+        return math.prod(shape) * dtype.itemsize
+    except Exception:  # whatever a header of nonsense raises
+        return 0
 
 
 def take_part(array: np.ndarray, index: str, path: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medgraft.data.readers.dataset import read_dataset
 from medgraft.data.readers.frames import arrange_frames, count_frames, tell_of_frame
 from medgraft.data.readers.geometry import (
     Geometry,
@@ -17,10 +18,13 @@ from medgraft.data.readers.geometry import (
     place_volume,
     turn_spacing,
 )
+from medgraft.data.readers.room import refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 PALETTE = "PALETTE COLOR"
+HALVED = "YBR_FULL_422"
+"""Stored with two colour values for two pixels."""
 FLOATING = ("FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -53,14 +57,13 @@ def read_dicom_labels(path: Path, part: str | None) -> Picture:
 
 
 def _read(path: Path, part: str | None, *, with_colours: bool) -> Picture:
-    import pydicom
-
-    dataset = pydicom.dcmread(path, force=not looks_like_dicom(path))
+    dataset = read_dataset(path, force=not looks_like_dicom(path))
     if not any(name in dataset for name in ("PixelData", *FLOATING)):
         raise DataError(
             "A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest."
         )
     count = count_frames(dataset)
+    _refuse_announced(dataset, count, path)
     if part is not None:
         frame = _frame_named(part, count, path)
         array = _values(_pixels(dataset, path, frame), dataset, [frame], path, with_colours)
@@ -86,9 +89,7 @@ def read_dicom_geometry(path: Path, part: str | None) -> Geometry:
     Raises:
         DataError: the file does not tell; frames that are no stack of slices.
     """
-    import pydicom
-
-    dataset = pydicom.dcmread(path, stop_before_pixels=True, force=not looks_like_dicom(path))
+    dataset = read_dataset(path, stop_before_pixels=True, force=not looks_like_dicom(path))
     count = count_frames(dataset)
     shape = int(dataset.Rows), int(dataset.Columns)
     if part is None and count > 1:
@@ -119,6 +120,26 @@ def _geometry_of_frame(
     affine = affine_of_planes(position, step.tolist(), turn, within)
     placed = place_volume(affine, (1, *shape), "dicom", str(path), is_turned=False)
     return replace(placed, files=(path,), frames=(frame,) if is_one_of_several else None)
+
+
+def _refuse_announced(dataset: Any, count: int, path: Path) -> None:
+    """Sizes that the file cannot hold, before frames are counted through and pixels allocated."""
+    value = next(dataset[name].value for name in ("PixelData", *FLOATING) if name in dataset)
+    stored = len(value) if isinstance(value, bytes) else 0
+    bits = int(dataset.get("BitsAllocated", 8) or 8)
+    samples = int(dataset.get("SamplesPerPixel", 1) or 1)
+    pixels = count * int(dataset.get("Rows", 0) or 0) * int(dataset.get("Columns", 0) or 0) * samples
+    if min(count, pixels) < 1:
+        raise DataError(
+            "A DICOM image", "frames, rows and columns", f"{path} announces {pixels} pixels in {count} frames",
+            "It is damaged: replace it with an intact copy or remove its row.",
+        )  # fmt: skip
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is not None and syntax.is_encapsulated:  # every frame has an item of at least 8 bytes
+        refuse_size(8 * count, path, holds=stored)
+    elif dataset.get("PhotometricInterpretation") != HALVED:
+        refuse_size(pixels * bits // 8, path, holds=stored)
+    refuse_size(pixels * max(8, bits) // 8, path)
 
 
 def _frame_named(part: str, count: int, path: Path) -> int:
@@ -268,9 +289,7 @@ def _invert(array: np.ndarray, bits: int) -> np.ndarray:
 
 def read_spacing(path: Path) -> tuple[float, ...] | None:
     """Millimetres between the rows and between the columns of a file of one frame; its pixels are not read."""
-    import pydicom
-
-    return _spacing(pydicom.dcmread(path, stop_before_pixels=True, force=True), [0])
+    return _spacing(read_dataset(path, stop_before_pixels=True), [0])
 
 
 def _spacing(dataset: Any, frames: list[int]) -> tuple[float, ...] | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from medgraft.data.readers.dataset import read_dataset
+
 FLAGS = {
     "BurnedInAnnotation": "The file is flagged as having annotations burnt into its pixels: look for names in it, "
     "and crop or mask them.",
@@ -23,14 +25,8 @@ def warn_of_identity(file: Path) -> list[str]:
 
     Source: DICOM PS3.3, C.7.6.1.1.3 (BurnedInAnnotation) and C.12.1.1.3 (PatientIdentityRemoved); PS3.15, annex E.
     """
-    import pydicom
-
-    header = pydicom.dcmread(
-        file,
-        stop_before_pixels=True,
-        force=True,
-        specific_tags=[*FLAGS, *IDENTIFYING, "PatientIdentityRemoved"],
-    )
+    tags = [*FLAGS, *IDENTIFYING, "PatientIdentityRemoved"]
+    header = read_dataset(file, stop_before_pixels=True, specific_tags=tags)
     told = [sentence for name, sentence in FLAGS.items() if _says_yes(header, name)]
     held = [name for name in IDENTIFYING if _is_filled(header, name)]
     if held and not _says_yes(header, "PatientIdentityRemoved"):

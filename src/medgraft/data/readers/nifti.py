@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ import numpy as np
 from medgraft.data.readers.arrays import take_part
 from medgraft.data.readers.geometry import Geometry, place_volume
 from medgraft.data.readers.remember import remembered
+from medgraft.data.readers.room import DEFLATE, refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 CHANNELS = "channels"
 """The part that reads the fourth axis of a file as channels."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+PACKED = {".nii": 1, ".gz": DEFLATE}
+"""Bytes that one byte of a file can hold at most."""
 TURNED = 0.5
 """Cosine between an axis by the qform and by the sform below which they contradict each other (60 degrees)."""
 SAME_SIZE = 0.01
@@ -86,6 +90,7 @@ def _unit(image: Any) -> float:
 def _decode(path: Path, key: str | None) -> np.ndarray:
     image = _open(path)
     _refuse_contradiction(image, path)
+    _refuse_announced(image, path)
     # whole numbers stay whole numbers where the file sets no scale
     array = np.asarray(image.dataobj)
     while array.ndim > 3 and array.shape[-1] == 1:
@@ -99,6 +104,16 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
         )  # fmt: skip
     turned = _geometry(image, path).to_array(array)
     return turned if turned.ndim == 4 else turned[..., None]
+
+
+def _refuse_announced(image: Any, path: Path) -> None:
+    """Sizes that the file cannot hold, before they are allocated."""
+    dtype, stored = image.get_data_dtype(), path.stat().st_size
+    is_scaled = (getattr(image.dataobj, "slope", 1), getattr(image.dataobj, "inter", 0)) != (1, 0)
+    voxels = math.prod(int(size) for size in image.shape)
+    if path.suffix.lower() in PACKED:
+        refuse_size(voxels * dtype.itemsize, path, holds=PACKED[path.suffix.lower()] * stored)
+    refuse_size(voxels * (8 if is_scaled else dtype.itemsize), path)
 
 
 def _spacing(path: Path) -> tuple[float, ...]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from medgraft.data.readers.deep_png import decode_deep_colour, is_deep_colour
 from medgraft.data.readers.remember import remembered
+from medgraft.data.readers.room import refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
+
+BITS = 8
+"""Pixels of one bit become bytes."""
 
 
 def read_photo(path: Path, part: str | None) -> Picture:
@@ -69,6 +76,7 @@ def _decode_photo_labels(path: Path, key: str | None) -> np.ndarray:
     from PIL import Image
 
     with Image.open(path) as image:
+        refuse_size(image.width * image.height * 4, path)
         if image.mode in ("P", "1"):
             return with_channels(np.asarray(image).astype(np.uint8))
     return _decode_photo(path, key)
@@ -78,9 +86,10 @@ def _decode_photo(path: Path, key: str | None) -> np.ndarray:
     from PIL import Image
 
     image: Image.Image
-    if _is_deep_colour(path):
-        return _decode_deep_colour(path)
+    if is_deep_colour(path):
+        return with_channels(decode_deep_colour(path))
     with Image.open(path) as image:
+        refuse_size(image.width * image.height * 4, path)
         image.load()
         if image.mode == "P":
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -96,31 +105,12 @@ def _decode_photo(path: Path, key: str | None) -> np.ndarray:
     return with_channels(array)
 
 
-def _is_deep_colour(path: Path) -> bool:
-    """A PNG with 16 bits per channel and more than one channel: Pillow would halve its depth without a word."""
-    with path.open("rb") as file:
-        head = file.read(26)
-    return (
-        head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] in (b"\x02", b"\x04", b"\x06")
-    )
-
-
-def _decode_deep_colour(path: Path) -> np.ndarray:
-    import torch
-    from torchvision.io import decode_image
-
-    decoded = decode_image(
-        torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8), mode="UNCHANGED"
-    )
-    array: np.ndarray = decoded.permute(1, 2, 0).numpy()
-    return with_channels(array[..., :1] if array.shape[-1] == 2 else array)
-
-
 def _decode_tiff(path: Path, key: str | None) -> np.ndarray:
     from tifffile import PHOTOMETRIC, TiffFile
 
     with TiffFile(path) as file:
         photometric, pages = file.pages.first.photometric, len(file.pages)
+        _refuse_tiff(file, path)
         try:
             array, axes = file.series[0].asarray(), file.series[0].axes
         except (
@@ -143,6 +133,7 @@ def _decode_tiff_labels(path: Path, key: str | None) -> np.ndarray:
 
     with TiffFile(path) as file:
         pages = len(file.pages)
+        _refuse_tiff(file, path)
         try:
             array, axes = file.series[0].asarray(), file.series[0].axes
         except ValueError:
@@ -150,6 +141,19 @@ def _decode_tiff_labels(path: Path, key: str | None) -> np.ndarray:
                 raise
             return _decode_photo_labels(path, key)
     return _as_image(array.astype(np.uint8) if array.dtype == bool else array, axes, path)
+
+
+def _refuse_tiff(file: Any, path: Path) -> None:
+    """Sizes that the file cannot hold, before they are allocated."""
+    series, stored = file.series[0], path.stat().st_size
+    segments = [count for page in series.pages if page is not None for count in page.databytecounts]
+    refuse_size(max(segments, default=0), path, holds=stored)
+    tile = max(
+        (math.prod(page.chunks) * page.dtype.itemsize for page in series.pages[:1] if page.dtype), default=0
+    )
+    refuse_size(
+        max(series.nbytes, tile), path, holds=None if series.keyframe.compression > 1 else BITS * stored
+    )
 
 
 def _as_image(array: np.ndarray, axes: str, path: Path) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medgraft.data.readers.dataset import read_dataset
 from medgraft.data.readers.dicom import looks_like_dicom, read_dicom, read_dicom_geometry, read_spacing
 from medgraft.data.readers.geometry import Geometry, no_place, place_slices, turn_spacing
 from medgraft.data.readers.stack import Stack, order_slices
@@ -111,13 +112,11 @@ def find_series(folder: Path) -> list[Series]:
 
     Headers are read, pixels are not.
     """
-    import pydicom
-
     found: dict[Key, list[Slice]] = {}
     modality: dict[Key, str] = {}
     for file in dicom_files(folder):
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS), force=True)
+            header = read_dataset(file, stop_before_pixels=True, specific_tags=TAGS)
             if "Rows" not in header or "Columns" not in header:
                 continue  # reports, structures, directories
             key, slice = _place_in_series(file, header)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import disk_usage, rmtree
+from tempfile import mkdtemp
+from threading import Lock
 from typing import TypeVar
 from zipfile import ZipFile
 
@@ -16,8 +21,19 @@ from medgraft.types import Picture
 
 Read = TypeVar("Read")
 
-LARGEST = 16 * 2**30
-"""Bytes of all files in a zip beyond which it is not unpacked: a small zip may hold more than any disk."""
+SMALL = 256 * 2**20
+"""Bytes that any zip may become."""
+PACKED = 100
+"""Bytes that one byte of a larger zip may become: pictures hardly ever shrink more, bombs do."""
+FILES = 100_000
+"""Files that a zip may hold."""
+KEPT = 2
+"""Unpacked zips that are kept."""
+Key = tuple[int, str, int, int]
+"""Process, path, time and size."""
+_UNPACKED: dict[Key, Path] = {}
+_USED: Counter[Key] = Counter()
+_LOCK = Lock()
 
 
 def read_zip(path: Path, part: str | None) -> Picture:
@@ -27,13 +43,13 @@ def read_zip(path: Path, part: str | None) -> Picture:
         part: as for `read_series`.
 
     Raises:
-        DataError: as `read_series`; files of more than `LARGEST` bytes together.
+        DataError: as `read_series`; more than can be unpacked.
     """
     return _read(path, part, read_series)
 
 
 def read_zip_geometry(path: Path, part: str | None) -> Geometry:
-    """Where the array that `read_zip` returns lies; the files it names are gone."""
+    """Where the array that `read_zip` returns lies; its files stay for as long as `unpack` keeps them."""
     return _read(path, part, read_series_geometry)
 
 
@@ -48,16 +64,67 @@ def _read(path: Path, part: str | None, read: Callable[[Path, str | None], Read]
 
 @contextmanager
 def unpack(path: Path) -> Iterator[Path]:
-    """A folder with the files of a zip, gone afterwards.
+    """A folder with the files of a zip, kept for the next who asks, until others follow or the process ends.
 
     Raises:
-        DataError: files of more than `LARGEST` bytes together.
+        DataError: more than can be unpacked.
     """
-    with ZipFile(path) as archive, TemporaryDirectory() as folder:
-        if sum(member.file_size for member in archive.infolist()) > LARGEST:
-            raise DataError(
-                "A zip of DICOM files", f"at most {LARGEST // 2**30} GiB when unpacked", f"{path} holds more",
-                "Unpack it and name the folder.",
-            )  # fmt: skip
-        archive.extractall(folder)  # names that lead out of the folder are cleaned by zipfile
-        yield Path(folder)
+    status = path.stat()
+    key = (
+        os.getpid(),
+        str(path),
+        status.st_mtime_ns,
+        status.st_size,
+    )  # a forked process does not rely on its parent's
+    with _LOCK:
+        if key not in _UNPACKED:
+            _UNPACKED[key] = _unpack(path)
+        folder = _UNPACKED[key] = _UNPACKED.pop(key)  # the last to be discarded
+        _USED[key] += 1
+    try:
+        yield folder
+    finally:
+        with _LOCK:
+            _USED[key] -= 1
+            unused = [key for key in _UNPACKED if not _USED[key]]
+            for key in unused[: max(0, len(_UNPACKED) - KEPT)]:
+                _discard(key)
+
+
+def _unpack(path: Path) -> Path:
+    with ZipFile(path) as archive:
+        folder = Path(mkdtemp(prefix="medgraft-"))
+        try:
+            _refuse_bomb(archive, path, folder)
+            archive.extractall(folder)  # names that lead out of the folder are cleaned by zipfile
+        except BaseException:
+            rmtree(folder, ignore_errors=True)
+            raise
+    return folder
+
+
+def _discard(key: Key) -> None:
+    folder = _UNPACKED.pop(key)
+    _USED.pop(key, None)
+    if key[0] == os.getpid():
+        rmtree(folder, ignore_errors=True)
+
+
+@atexit.register
+def _discard_all() -> None:
+    for key in list(_UNPACKED):
+        _discard(key)
+
+
+def _refuse_bomb(archive: ZipFile, path: Path, folder: Path) -> None:
+    members = archive.infolist()
+    total, free = sum(member.file_size for member in members), disk_usage(folder).free
+    if len(members) > FILES or total > max(SMALL, PACKED * path.stat().st_size):
+        got = f"{path} announces {len(members)} files of {total / 2**30:.3g} GiB, as only damaged or harmful ones do"
+    elif total > free:
+        got = f"{path} holds {total / 2**30:.3g} GiB and {folder.parent} has room for {free / 2**30:.3g} GiB"
+    else:
+        return
+    raise DataError(
+        "A zip of DICOM files", "files that can be unpacked", got, "Unpack it and name the folder."
+    )
