@@ -47,7 +47,11 @@ def encode_labels(table: pd.DataFrame, classes: Sequence[str], uncertain: str, n
     columns = []
     for label in classes:
         column = LABEL_PREFIX + label
-        columns.append([_number(cell, row, column, uncertain, name) for row, cell in table[column].items()])
+        known: dict[str, float] = {}
+        for row, cell in table[column].items():
+            if cell not in known:  # a handful of spellings in hundreds of thousands of rows
+                known[cell] = _number(cell, row, column, uncertain, name)
+        columns.append([known[cell] for cell in table[column]])
     return np.asarray(columns, dtype=np.float32).T.reshape(len(table), len(classes))
 
 

@@ -21,9 +21,9 @@ OBSERVATIONS = (
     "Support Devices",
 )  # fmt: skip
 ATTRIBUTES = {"Sex": "sex", "Age": "age", "Frontal/Lateral": "view", "AP/PA": "projection"}
-UNMENTIONED = "0"
-"""What an observation counts as that a report does not mention (an empty cell): absent, as in the field's use."""
-PLACE = r"(?:^|/)((train|valid)/(patient\d+)/(study\d+)/[^/]+)$"
+SEXES = {"Male": "male", "Female": "female"}
+CELLS = {"1.0": "1", "0.0": "0", "-1.0": "-1", "": "0"}
+"""An observation that a report does not mention (an empty cell) counts as absent, as in the field's use."""
 NOTES = {
     "licence": "Stanford University Dataset Research Use Agreement",
     "source": "CheXpert (Irvin et al. 2019), Stanford Hospital",
@@ -58,9 +58,9 @@ def read(path: Path) -> Opened:
     """
     folder = _folder_of(path)
     assert folder is not None  # recognised before
-    tables = [_rows(folder, name) for name in TABLES if _has_part(folder, name)]
-    table = pd.concat(tables, ignore_index=True)
-    table.index = pd.RangeIndex(1, len(table) + 1)
+    parts = [_columns(folder, name) for name in TABLES if _has_part(folder, name)]
+    columns = {name: [cell for part in parts for cell in part[name]] for name in parts[0]}
+    table = pd.DataFrame(columns, index=pd.RangeIndex(1, len(columns["image"]) + 1), dtype=object)
     sidecar = {
         "kind": "multilabel",
         "classes": list(OBSERVATIONS),
@@ -88,7 +88,7 @@ def _has_patients(folder: Path) -> bool:
         return any(re.fullmatch(r"patient\d+", entry.name) for entry, _ in zip(entries, range(3)))
 
 
-def _rows(folder: Path, name: str) -> pd.DataFrame:
+def _columns(folder: Path, name: str) -> dict[str, list[str]]:
     file = folder / f"{name}.csv"
     if not file.is_file():
         raise DataError(
@@ -96,33 +96,43 @@ def _rows(folder: Path, name: str) -> pd.DataFrame:
             f"Copy {name}.csv from the download into the folder.",
         )  # fmt: skip
     stored = read_columns(file, ["Path", *ATTRIBUTES, *OBSERVATIONS])
-    places = stored["Path"].str.extract(PLACE)
-    is_odd = places[0].isna().to_numpy()
-    if is_odd.any():
-        row = int(is_odd.argmax()) + 1
-        raise DataError(
-            f"The table {file}", "paths such as CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg",
-            f"row {row} has {stored['Path'].loc[row]!r}", "Download it again, or correct it.",
-        )  # fmt: skip
-    columns = {
-        "image": _where(folder, name, stored["Path"], places[0]),
-        "patient": places[2],
-        "site": "Stanford",
-        "split": TABLES[name],
-        **{ours: stored[theirs] for theirs, ours in ATTRIBUTES.items()},
-        "study": places[3],
-        **{f"{LABEL_PREFIX}{label}": stored[label].replace("", UNMENTIONED) for label in OBSERVATIONS},
+    paths, patients, studies = _places(file, stored["Path"])
+    return {
+        "image": _where(folder, name, stored["Path"], paths),
+        "patient": patients,
+        "site": ["Stanford"] * len(paths),
+        "split": [TABLES[name]] * len(paths),
+        "sex": [SEXES.get(cell, "") for cell in stored["Sex"]],
+        **{ours: stored[theirs] for theirs, ours in ATTRIBUTES.items() if theirs != "Sex"},
+        "study": studies,
+        **{
+            f"{LABEL_PREFIX}{label}": [CELLS.get(cell, cell) for cell in stored[label]]
+            for label in OBSERVATIONS
+        },
     }
-    columns["sex"] = stored["Sex"].str.lower().replace("unknown", "")
-    return pd.DataFrame(columns).astype(object)
 
 
-def _where(folder: Path, name: str, full: pd.Series, short: pd.Series) -> pd.Series:
+def _places(file: Path, cells: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """Path from train/ or valid/ on, patient and study of each row."""
+    places: tuple[list[str], list[str], list[str]] = ([], [], [])
+    for row, cell in enumerate(cells, start=1):
+        part = f"/{cell}".rsplit("/", 4)
+        if len(part) < 5 or part[1] not in TABLES or part[2][:7] != "patient" or part[3][:5] != "study":
+            raise DataError(
+                f"The table {file}", "paths such as CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg",
+                f"row {row} has {cell!r}", "Download it again, or correct it.",
+            )  # fmt: skip
+        for column, text in zip(places, ("/".join(part[1:]), part[2], part[3])):
+            column.append(text)
+    return places
+
+
+def _where(folder: Path, name: str, full: list[str], short: list[str]) -> list[str]:
     """Paths of images within the folder: unpacked without the top folder that the table names, or with it."""
     for paths in (short, full):
-        if (folder / str(paths.iloc[0])).is_file():
+        if (folder / paths[0]).is_file():
             return paths
     raise DataError(
-        f"The table {folder / name}.csv", "its images beside it", f"{folder / str(short.iloc[0])} does not exist",
+        f"The table {folder / name}.csv", "its images beside it", f"{folder / short[0]} does not exist",
         f"Unpack the images so that the folders of patients lie in {folder / name}, or remove the table.",
     )  # fmt: skip

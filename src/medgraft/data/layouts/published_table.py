@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from operator import itemgetter
 from pathlib import Path
-
-import pandas as pd
 
 from medgraft.errors import DataError
 
@@ -27,8 +26,8 @@ def header_of(path: Path) -> list[str]:
         return []
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """These columns of a csv file as text; the index counts rows below the header from 1.
+def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
+    """These columns of a csv file as text, empty lines left out.
 
     Raises:
         DataError: a column is missing; a row is cut off or has too much; not a table; no rows.
@@ -39,13 +38,13 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
         # not by pandas, which takes rows that are cut off for empty cells, and leaves out what is too much
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(_rows(csv.reader(file), columns, path))
+            cells = list(chain.from_iterable(_rows(csv.reader(file), columns, path)))
     except (ValueError, OSError, csv.Error) as error:
         raise _misfit(path, "a readable csv table", f"it cannot be read: {str(error).rstrip('.')}") from error
-    if not rows:
+    if not cells:
         raise _misfit(path, "at least one row", "it has none")
-    index = pd.RangeIndex(1, len(rows) + 1)
-    return pd.DataFrame(dict(zip(columns, map(list, zip(*rows)))), index=index, dtype=object)
+    # one flat list: hundreds of thousands of small ones would keep the garbage collector busy for as long again
+    return {column: cells[place :: len(columns)] for place, column in enumerate(columns)}
 
 
 def _rows(lines: Iterator[list[str]], columns: Sequence[str], path: Path) -> Iterator[tuple[str, ...]]:
