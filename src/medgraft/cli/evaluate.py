@@ -27,6 +27,9 @@ def evaluate(
     kind: KindOption = None,
     classes: ClassesOption = None,
     subject: Annotated[str | None, typer.Option("--name", help="Name of the model in tables.")] = None,
+    tolerance_mm: Annotated[
+        float, typer.Option(min=0.0, help="Of surface Dice, for segmentations whose spacing is known.")
+    ] = 2.0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     no_images: Annotated[
         bool, typer.Option("--no-images", help="Leave example images out of the report.")
@@ -54,6 +57,7 @@ def evaluate(
         split=split,
         device=device,
         examples=0 if no_images else 6,
+        tolerance_mm=tolerance_mm,
         progress=False if quiet else None,
     )
     evidence.save(out / "evidence")
@@ -80,5 +84,11 @@ def _print_scores(evidence: Evidence) -> None:
         interval = "" if math.isnan(fact["low"]) else f"  {fact['low']:.3f} to {fact['high']:.3f}"
         typer.echo(f"{name:32} {fact['value']:.3f}{interval}")
     typer.echo(f"95 % intervals over {facts[0]['n']} {facts[0]['unit']}")
+    for table in evidence.tables.values():
+        if "undefined" in table and (count := int(table["undefined"].sum())):
+            typer.echo(
+                f"Surface distances are undefined for {count} of {int(table['images'].sum())} images, counted once per "
+                "class, that show it in only one of truth and prediction; means leave them out."
+            )
     for warning in evidence.warnings:
         typer.echo(f"Warning: {warning}", err=True)

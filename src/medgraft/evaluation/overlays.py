@@ -45,13 +45,13 @@ def keep_worst_slice(truth: np.ndarray, predicted: np.ndarray) -> KeptSlice:
     >>> kept.place, kept.slices, int(kept.masks()[1].sum())
     (1, 3, 4)
     """
-    index, slices = 0, 0
+    place, slices = 0, 0
     if truth.ndim == 3:
         wrong = [np.count_nonzero(one != other) for one, other in zip(truth, predicted, strict=True)]
-        index, slices = int(np.argmax(wrong)), len(truth)
-        truth, predicted = truth[index], predicted[index]
+        place, slices = int(np.argmax(wrong)), len(truth)
+        truth, predicted = truth[place], predicted[place]
     both = np.stack([truth, predicted]).astype(np.uint16)
-    return KeptSlice(zlib.compress(both.tobytes(), 1), (truth.shape[0], truth.shape[1]), index, slices)
+    return KeptSlice(zlib.compress(both.tobytes(), 1), (truth.shape[0], truth.shape[1]), place, slices)
 
 
 def draw_examples(

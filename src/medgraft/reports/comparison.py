@@ -17,6 +17,7 @@ class Cell(NamedTuple):
 
     spread: standard deviation over seeds; NaN with one seed.
     stands_out: better than every other subject, intervals not overlapping.
+    undefined: how often a distance does not exist, as text; empty where it always does.
     """
 
     value: float
@@ -25,6 +26,7 @@ class Cell(NamedTuple):
     spread: float
     seeds: tuple[float, ...]
     stands_out: bool = False
+    undefined: str = ""
 
     @property
     def shown(self) -> str:
@@ -75,11 +77,31 @@ def make_cell(panel: Panel, subject: str, metric: str, part: str = "") -> Cell |
         return None
     rows = rows[rows["value"].notna()]
     values = rows["value"].to_numpy()
+    undefined = _count_undefined(panel, subject, part) if describe_score(metric).is_distance else ""
     if not len(values):
-        return Cell(math.nan, math.nan, math.nan, math.nan, ())
+        return Cell(math.nan, math.nan, math.nan, math.nan, (), undefined=undefined)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     ends = rows[["low", "high"]].to_numpy().mean(axis=0)
-    return Cell(float(values.mean()), float(ends[0]), float(ends[1]), spread, tuple(values.tolist()))
+    return Cell(
+        float(values.mean()),
+        float(ends[0]),
+        float(ends[1]),
+        spread,
+        tuple(values.tolist()),
+        undefined=undefined,
+    )
+
+
+def _count_undefined(panel: Panel, subject: str, part: str) -> str:
+    """Images without a distance among all, each counted once per class and seed; empty where there are none."""
+    wanted = {"part", "images", "undefined"}
+    tables = [table for table in panel.scores.get(subject, {}).values() if wanted <= set(table.columns)]
+    if not tables:
+        return ""
+    lines = pd.concat(tables)
+    lines = lines[lines["part"] == part] if part else lines
+    count, images = int(lines["undefined"].sum()), int(lines["images"].sum())
+    return f"undefined for {count:,} of {images:,}" if count else ""
 
 
 def score_table(panel: Panel) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medgraft.evidence import Evidence
-from medgraft.reports.wording import counted, in_order
+from medgraft.reports.wording import counted, describe_score, in_order
 
 SEEDED = re.compile(r"(?P<kind>[^/]+)/(?P<subject>.+?)/(?P<seed>\d+)(?:/(?P<part>.+))?")
 
@@ -119,7 +119,7 @@ def _best_first(facts: pd.DataFrame, main: str) -> tuple[str, ...]:
     subjects = list(dict.fromkeys(facts["subject"]))
     chosen = facts[(facts["metric"] == main) & (facts["part"] == "")]
     means = chosen.groupby("subject")["value"].mean()
-    lower_is_better = main in ("ece", "brier")
+    lower_is_better = describe_score(main).higher_is_better is False
 
     def rank(subject: str) -> float:
         value = float(means.get(subject, np.nan))

@@ -20,7 +20,7 @@ SHOWN = 12
 
 
 class Example(NamedTuple):
-    """One example: its picture and what was said about it."""
+    """One example: its picture and what was said about it; of a volume, `row` also tells the slice."""
 
     picture: str
     row: str
@@ -100,7 +100,7 @@ def _example(evidence: Evidence, line: dict[object, object], has_confidence: boo
     tells = has_confidence and isinstance(confidence, (int, float)) and confidence == confidence
     return Example(
         picture=data_uri(evidence.images[str(line["image"])]),
-        row=text("row"),
+        row=text("row") + (f", slice {text('slice')}" if text("slice") else ""),
         truth=text("truth"),
         predicted=text("predicted"),
         confidence=percent(float(confidence)) if tells else "",  # type: ignore[arg-type]

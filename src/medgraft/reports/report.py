@@ -22,9 +22,9 @@ from medgraft.reports.predictions import (
     reliability,
 )
 from medgraft.reports.provenance import make_account
-from medgraft.reports.sentences import comparison_sentences, headline
+from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
-from medgraft.reports.wording import SCORES, describe_score, percent
+from medgraft.reports.wording import describe_score, in_order, percent
 
 if TYPE_CHECKING:
     import jinja2
@@ -49,6 +49,7 @@ class View(NamedTuple):
     strips: Strips | None
     units: Strips | None
     table: Table
+    distances: str
     parts: list[tuple[str, Table]]
     classes: list[str]
     confusions: list[Confusion]
@@ -121,7 +122,7 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         pictures=recorded_pictures(evidence) if images else [],
         images=images,
         pictures_left_out=0 if images else len(evidence.images),
-        glossary=[describe_score(name) for name in SCORES if name in shown],
+        glossary=[score for score in map(describe_score, in_order(shown)) if score.meaning],
         percent=percent,
         label=describe_score,
     )
@@ -158,6 +159,7 @@ def _make_view(evidence: Evidence, panel: Panel, number: int, images: bool) -> V
         strips=strips,
         units=unit_strips(panel),
         table=score_table(panel),
+        distances=distance_note(panel),
         parts=part_tables(panel),
         classes=classes,
         confusions=[_confusion(name, of_subject, classes) for name, of_subject in outcomes.items()],

@@ -6,7 +6,16 @@ import math
 
 from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.panels import Panel
-from medgraft.reports.wording import counted, describe_score, listed, number, percent, signed, span
+from medgraft.reports.wording import (
+    counted,
+    describe_score,
+    in_order,
+    listed,
+    number,
+    percent,
+    signed,
+    span,
+)
 
 
 def headline(panel: Panel) -> list[str]:
@@ -68,6 +77,22 @@ def comparison_sentences(panel: Panel) -> list[tuple[str, str]]:
             )
         )
     return told
+
+
+def distance_note(panel: Panel) -> str:
+    """What a reader must know about surface distances; empty where there are none."""
+    names = [name for name in in_order(set(panel.facts["metric"])) if describe_score(name).is_distance]
+    if not names:
+        return ""
+    cells = [make_cell(panel, subject, name) for subject in panel.subjects for name in names]
+    told = "Distances are over all borders of a unit, pooled over its images."
+    if not any(cell is not None and cell.undefined for cell in cells):
+        return f"{told} All are defined."
+    each = "once per class and seed" if panel.seeds > 1 else "once per class"
+    return (
+        f"{told} An image that shows a structure in only one of truth and prediction has no distance: it is left "
+        f"out of the mean and counted, {each}. Surface Dice and Dice do count it."
+    )
 
 
 def _units(panel: Panel, row: dict[object, object]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 MINUS = "\N{MINUS SIGN}"
@@ -10,11 +11,15 @@ UNDEFINED = "undefined"
 
 
 class Score(NamedTuple):
-    """How a report speaks of a score; `higher_is_better` is None where nobody knows."""
+    """How a report speaks of a score; `higher_is_better` is None where nobody knows.
+
+    is_distance: it does not exist where a structure is in only one of truth and prediction.
+    """
 
     label: str
     meaning: str = ""
     higher_is_better: bool | None = None
+    is_distance: bool = False
 
 
 SCORES = {
@@ -22,8 +27,27 @@ SCORES = {
         "balanced accuracy", "the share of each class that was found, averaged.", True
     ),
     "dice": Score("Dice", "overlap of two structures: twice the common part over the sum of both.", True),
+    "surface_dice": Score("surface Dice", "the share of both borders that lies near the other one.", True),
     "auroc": Score("AUROC", "how often a random case of a class ranks above another; 0.5 is chance.", True),
     "iou": Score("IoU", "overlap of two structures: the common part over the union.", True),
+    "hd95_mm": Score(
+        "HD95 (mm)",
+        "the distance that all but the worst 5 % of each border keep to the other one.",
+        False,
+        True,
+    ),
+    "asd_truth_to_predicted_mm": Score(
+        "ASD, truth to prediction (mm)",
+        "average surface distance from the true border to the predicted one: large where something was missed.",
+        False,
+        True,
+    ),
+    "asd_predicted_to_truth_mm": Score(
+        "ASD, prediction to truth (mm)",
+        "average surface distance from the predicted border to the true one: large where something was invented.",
+        False,
+        True,
+    ),
     "average_precision": Score("average precision", "how pure the top of the ranking is.", True),
     "accuracy": Score("accuracy", "the share of right predictions; common classes count most.", True),
     "ece": Score("calibration error", "how far confidence lies from the share that was right (ECE).", False),
@@ -31,20 +55,39 @@ SCORES = {
     "recall": Score("recall", "the share of a class that was found (sensitivity).", True),
 }
 """In the order in which tables show them and headlines prefer them."""
+SURFACE_DICE = re.compile(r"surface_dice_(?P<tolerance>[\d.e+-]+)mm")
+"""Its name tells its tolerance."""
 
 
 def describe_score(name: str) -> Score:
     """The score's label, meaning and direction; an unknown name is shown as it is.
 
-    >>> describe_score("surface_dice").label
-    'surface dice'
+    >>> describe_score("surface_dice_2mm").label, describe_score("mean_gain").label
+    ('surface Dice at 2 mm', 'mean gain')
     """
+    if match := SURFACE_DICE.fullmatch(name):
+        tolerance = f"{match['tolerance']} mm"
+        return Score(
+            f"surface Dice at {tolerance}",
+            f"the share of both borders that lies within {tolerance} of the other one.",
+            True,
+        )
     return SCORES.get(name, Score(name.replace("_", " ")))
 
 
 def in_order(names: set[str]) -> list[str]:
-    """Known scores in the order of `SCORES`, then the others by name."""
-    return [name for name in SCORES if name in names] + sorted(names - set(SCORES))
+    """Known scores in the order of `SCORES`, then the others by name.
+
+    >>> in_order({"mean_gain", "iou", "surface_dice_2mm", "dice"})
+    ['dice', 'surface_dice_2mm', 'iou', 'mean_gain']
+    """
+    places = {name: place for place, name in enumerate(SCORES)}
+
+    def place(name: str) -> tuple[int, str]:
+        known = "surface_dice" if SURFACE_DICE.fullmatch(name) else name
+        return places.get(known, len(places)), name
+
+    return sorted(names, key=place)
 
 
 def number(value: float, digits: int = 3) -> str:
