@@ -74,26 +74,6 @@ def test_a_model_of_another_kind_is_refused() -> None:
         next(predict_masks(make_model("classify"), make_cohort("classify")))
 
 
-def test_the_loader_reads_a_row_once_while_memory_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
-    cohort, model = make_cohort("classify", "B", patients=4), make_model("classify")
-    read: list[int] = []
-    whole = type(cohort).load
-
-    def counted(self: object, positions: list[int], prepare: object) -> object:
-        read.extend(positions)
-        return whole(cohort, positions, prepare)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(cohort), "load", counted)
-    loader = Loader(cohort, model.spec.preparation)
-    first, again = loader([2, 0, 2]), loader([0, 2])
-    assert read == [2, 0]
-    assert torch.equal(first.images[1], again.images[0]) and torch.equal(first.images[0], first.images[2])
-    assert first.rows.tolist() == [2, 0, 2]
-    forgetful = Loader(cohort, model.spec.preparation, memory=0)
-    assert torch.equal(forgetful([2]).images, forgetful([2]).images)
-    assert read == [2, 0, 2, 2]
-
-
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_model_keeps_the_memory_order_it_was_found_in(trained: bool) -> None:
     cohort, model = make_cohort("classify", "B", patients=3), make_model("classify")
