@@ -1,0 +1,146 @@
+"""Masks as DICOM Segmentation, on the slices of the series they were predicted from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medgraft.data.writers.dicom_source import DicomSource, images_to_refer_to, position_of_frame
+from medgraft.data.writers.whole_file import whole_file
+from medgraft.errors import DataError, ShapeError
+
+SERIES_NUMBER = 9000
+"""Of the new series: behind those of a scanner in a list by number."""
+LABEL_LENGTH = 64
+"""Characters of a segment's label, by the standard."""
+
+
+def build_segmentation(labels: np.ndarray, source: DicomSource, classes: Sequence[str]) -> Any:
+    """Make a binary segmentation with one segment per foreground class.
+
+    Binary rather than a label map, which few viewers show yet. Frames without a segment are left out where there are
+    several classes. Every segment is coded as tissue (SNOMED CT 85756007): the class's name is its label, and what
+    it means is not guessed. It holds what its image says about patient and study, as the standard demands.
+
+    Args:
+        labels: (D, H, W) or (H, W) uint8 or uint16; 0 is background, and class k is segment k.
+        source: the images of the labels.
+        classes: the names, background first.
+
+    Returns: a `highdicom.seg.Segmentation`.
+
+    Raises:
+        ShapeError: the labels are not of the size of the images.
+        DataError: images to which a segmentation cannot refer, such as several frames without a frame of reference.
+
+    Source: DICOM PS3.3, A.51 (segmentation) and C.8.20.
+    """
+    first = source.headers[0]
+    size = (1, int(first.Rows), int(first.Columns)) if source.geometry is None else source.geometry.shape
+    if labels.shape not in (size, size[1:] if size[0] == 1 else size):
+        raise ShapeError(
+            "A mask", "the size of its image", f"labels of shape {labels.shape} do not fit {source.where} of {size}",
+            "Predict the image again if it was changed.",
+        )  # fmt: skip
+    if source.geometry is None:
+        stored = labels[None] if labels.ndim == 2 else labels
+    else:
+        stored = source.geometry.to_stored(labels)
+    try:
+        with warnings.catch_warnings():  # pydicom's quote values
+            warnings.simplefilter("ignore")
+            segmentation = _construct(stored, source, classes)
+            first.decode()  # to Unicode: the header's own character set may not hold the names of the classes
+            segmentation.copy_patient_and_study_information(first)
+    except DataError:
+        raise
+    except Exception as error:  # whatever highdicom finds wrong with a header; its text could hold values
+        raise DataError(
+            "A DICOM segmentation", "images that it can refer to",
+            f"the headers of {source.where} do not suffice ({type(error).__name__})",
+            "Write the masks as 'nifti' or 'png'.",
+        ) from None  # fmt: skip
+    return segmentation
+
+
+def write_segmentation(segmentation: Any, path: Path) -> None:
+    """Write a segmentation as a DICOM file.
+
+    Raises:
+        DataError: no room, or no permission.
+    """
+    with whole_file(path) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        segmentation.save_as(file)
+
+
+def _construct(volume: np.ndarray, source: DicomSource, classes: Sequence[str]) -> Any:
+    """volume: (slice, row, column) in the order of the source's files or frames."""
+    from highdicom import PlanePositionSequence
+    from highdicom.seg import Segmentation
+    from highdicom.uid import UID
+
+    images, own = images_to_refer_to(source), _own_version()
+    frames = None if source.geometry is None else source.geometry.frames
+    places = None
+    if frames is not None and len(frames) == images[0].NumberOfFrames:
+        volume = volume[np.argsort(frames)]  # as stored
+    elif frames is not None:  # one frame of several comes with its place
+        places = [
+            PlanePositionSequence("PATIENT", position_of_frame(source.headers[0], frame) or ())
+            for frame in frames
+        ]
+    return Segmentation(
+        source_images=images,
+        segmentation_type="BINARY",
+        segment_descriptions=_describe_segments(classes),
+        series_instance_uid=UID(),
+        series_number=SERIES_NUMBER,
+        sop_instance_uid=UID(),
+        instance_number=1,
+        manufacturer="medgraft",
+        manufacturer_model_name="medgraft",
+        software_versions=own,
+        device_serial_number=own,  # the standard wants one; software has none
+        series_description="Segmentation by medgraft",
+        content_label="SEGMENTATION",
+        content_description="Predicted by a model, not reviewed",
+        # one segment keeps the frames of its image: then the file is a mask of the image's shape
+        omit_empty_frames=len(classes) > 2,
+        specific_character_set="ISO_IR 192",
+        pixel_array=volume,
+        plane_positions=places,
+    )
+
+
+def _describe_segments(classes: Sequence[str]) -> list[Any]:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    algorithm = AlgorithmIdentificationSequence(
+        name="medgraft", version=_own_version(), family=codes.cid7162.ArtificialIntelligence
+    )
+    return [
+        SegmentDescription(
+            segment_number=number,
+            segment_label=name.replace("\\", "/")[:LABEL_LENGTH],  # a backslash separates values
+            segmented_property_category=codes.SCT.Tissue,
+            segmented_property_type=codes.SCT.Tissue,
+            algorithm_type="AUTOMATIC",
+            algorithm_identification=algorithm,
+        )
+        for number, name in enumerate(classes[1:], start=1)
+    ]
+
+
+def _own_version() -> str:
+    try:
+        return version("medgraft")
+    except PackageNotFoundError:
+        return "unknown"
