@@ -45,8 +45,8 @@ HEAD = """# What medgraft opens
 | TIFF | `.tif .tiff` | (H, W, C), or (D, H, W, C) for several pages |
 | DICOM, a file | `.dcm .dicom`, or any name with the DICOM mark | (H, W, C), or (D, H, W, C) for several frames; values in the modality's unit, colour as RGB; `#frame:12` for a frame |
 | DICOM, a folder or zip | a folder with files of a series, or a `.zip` of one | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
-| NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice |
-| NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item |
+| NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice, `#channels` where a fourth axis holds sequences |
+| NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item, `:volume` at the end where three axes are a volume |
 
 JPEG-LS needs `pyjpegls`, lossless JPEG `python-gdcm`, JPEG 2000 beyond what Pillow decodes `pylibjpeg` with
 `pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in a sentence that names them.

@@ -12,7 +12,7 @@ from medgraft.cli.cohorts import ClassesOption, KindOption, class_names
 
 def check(
     manifest: Annotated[
-        Path, typer.Argument(help="A table, a folder with one folder per class, or a MedMNIST npz.")
+        Path, typer.Argument(help="A table, a folder with one folder per class, or a published data set.")
     ],
     kind: KindOption = None,
     classes: ClassesOption = None,

@@ -27,7 +27,7 @@ SitesOption = Annotated[list[str] | None, typer.Option("--at", help="Only rows o
 def open_cohort(
     manifest: Path, kind: str | None, classes: str | None, *, quiet: bool = False, divide: bool = True
 ) -> Cohort:
-    """Open a manifest, a folder or a MedMNIST file; one without splits is divided by patient.
+    """Open a manifest, a folder or a published data set; one without splits is divided by patient.
 
     Raises:
         DataError: it cannot be opened, or has to be divided and a class is too rare to stand on three sides.

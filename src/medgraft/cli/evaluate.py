@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a model or of a run.")],
     manifest: Annotated[
-        Path, typer.Argument(help="Labelled images: a table, a class folder or a MedMNIST npz.")
+        Path, typer.Argument(help="Labelled images: a table, a class folder or a published data set.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for evidence and report.html.")],
     split: Annotated[
