@@ -166,3 +166,8 @@ def test_wrong_names_get_one_sentence(name: str, options: dict[str, Any], messag
 def test_segmenting_with_a_classifier_is_refused() -> None:
     with pytest.raises(ModelError, match=r"random/unet"):
         open_source("packaged/efficientnet_lite0", kind="segment", classes=("a", "b"))
+
+
+def test_an_untrained_network_of_volumes_sees_patches_unless_a_size_is_given() -> None:
+    assert open_source("random/unet3d", classes=("a", "b")).spec.preparation.patch == (32, 96, 96)
+    assert open_source("random/unet3d", classes=("a", "b"), size=(8, 16, 16)).spec.preparation.patch is None

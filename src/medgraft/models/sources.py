@@ -27,6 +27,8 @@ from medgraft.models.unet import UNet
 from medgraft.types import Kind, Preparation
 
 logger = logging.getLogger(__name__)
+PATCH = (32, 96, 96)
+"""Voxels that an untrained U-Net of volumes sees at a time, unless told otherwise: a step on two takes 0.7 GB."""
 UNETS = re.compile(r"unet(?P<volumes>3d(_flat(?P<flat>[1-4]))?)?")
 FORMS = (
     "packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet(3d), a saved folder or a weights file"
@@ -130,7 +132,12 @@ def _open_random(
         kind=kind,
         classes=classes,
         channels=channels,
-        preparation=Preparation(dimensions=3 if in_volumes else 2, size=size, channels=channels),
+        preparation=Preparation(
+            dimensions=3 if in_volumes else 2,
+            size=size,
+            channels=channels,
+            patch=PATCH if in_volumes and size is None else None,
+        ),
         provenance={"source": f"random/{name}"},
     )
     if unet is None:
