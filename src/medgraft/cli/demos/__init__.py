@@ -1,0 +1,1 @@
+"""What `medgraft demo` can show, one task per file."""
