@@ -126,9 +126,7 @@ def test_a_volume_that_is_no_file_becomes_nifti_in_the_order_of_its_array(tmp_pa
 
 def test_labels_of_another_size_are_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "scan.nii", np.eye(4))
-    with pytest.raises(
-        ShapeError, match=r"size of its image, but labels of shape \(3, 4, 5\) do not fit .*scan.nii"
-    ):
+    with pytest.raises(ShapeError, match=r"size of its image, \(5, 4, 3\), but it has the shape \(3, 4, 5\)"):
         write_mask(np.zeros(SHAPE, int), tmp_path / "scan.nii", tmp_path / "mask", classes=CLASSES)
     assert [file.name for file in tmp_path.iterdir()] == ["scan.nii"]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
 from medgraft.data.readers import known_extensions, read_geometry, split_part
 from medgraft.data.readers.dicom import looks_like_dicom
-from medgraft.data.writers.dicom_seg import build_segmentation, write_segmentation
-from medgraft.data.writers.dicom_source import read_source
+from medgraft.data.writers.dicom_seg import write_segmentation
 from medgraft.data.writers.nifti import write_like_nifti, write_nifti
 from medgraft.data.writers.photo import write_png
 from medgraft.data.writers.whole_file import whole_file
@@ -24,7 +23,6 @@ MaskFormat = Literal["auto", "nifti", "png", "dicom_seg", "npy"]
 __all__ = ["MaskFormat", "write_mask"]
 
 _LOGGER = logging.getLogger(__name__)
-_SUFFIXES = {"nifti": ".nii.gz", "png": ".png", "dicom_seg": ".dcm", "npy": ".npy"}
 
 
 def write_mask(
@@ -55,7 +53,8 @@ def write_mask(
     Raises:
         ShapeError: labels beyond the classes, not of two or three axes, or not of the image's size.
         SettingsError: no such format; a DICOM segmentation of an image that is not DICOM.
-        DataError: a volume as PNG; headers to which a segmentation cannot refer; no room, or no permission.
+        DataError: a volume as PNG; headers to which a segmentation cannot refer.
+        RunError: no room, or no permission.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -72,25 +71,34 @@ def write_mask(
         )
     file = None if reference is None else split_part(reference)[0]
     is_dicom, is_nifti = _is_dicom(file), _is_nifti(file)
-    segmentation = None
-    if format == "dicom_seg" or (format == "auto" and is_dicom):
-        segmentation = _build_segmentation(labels, reference, classes, format)
-    if format == "auto":
-        format = "nifti" if is_nifti or labels.ndim == 3 else "png"
-        format = format if segmentation is None else "dicom_seg"
-    target = Path(path).with_name(Path(path).name + _SUFFIXES[format])
-    if format == "dicom_seg":
-        write_segmentation(segmentation, target)
-    elif format == "png":
-        write_png(labels, target)
-    elif format == "npy":
-        with whole_file(target) as opened:
+    if format == "dicom_seg" and not is_dicom:
+        raise SettingsError(
+            "A DICOM segmentation", "a DICOM image to refer to",
+            f"{'an image in memory' if file is None else reference} is none", "Write its mask as 'nifti' or 'png'.",
+        )  # fmt: skip
+    if reference is not None and is_dicom and format in ("auto", "dicom_seg"):
+        try:
+            write_segmentation(labels, reference, target := _with(".dcm", path), classes)
+            return target
+        except DataError as error:
+            if format != "auto":
+                raise
+            _LOGGER.info("Another format is written. %s", error)
+    if format == "npy":
+        with whole_file(target := _with(".npy", path)) as opened:
             np.save(opened, labels, allow_pickle=False)
+    elif format == "png" or (format == "auto" and labels.ndim == 2 and not is_nifti):
+        write_png(labels, target := _with(".png", path))
     elif reference is not None and is_nifti:
-        write_like_nifti(labels, reference, target)
+        write_like_nifti(labels, reference, target := _with(".nii.gz", path))
     else:
-        write_nifti(labels, _affine_of(reference) if is_dicom else None, target)
+        write_nifti(labels, _affine_of(reference) if is_dicom else None, target := _with(".nii.gz", path))
     return target
+
+
+def _with(suffix: str, path: str | Path) -> Path:
+    """Behind the whole name: what follows a point in it is not a suffix."""
+    return Path(path).with_name(Path(path).name + suffix)
 
 
 def _as_labels(labels: np.ndarray, count: int) -> np.ndarray:
@@ -107,25 +115,6 @@ def _as_labels(labels: np.ndarray, count: int) -> np.ndarray:
             "Name all classes, background first.",
         )  # fmt: skip
     return labels.astype(np.uint8 if count <= 256 else np.uint16, copy=False)
-
-
-def _build_segmentation(
-    labels: np.ndarray, reference: str | Path | None, classes: Sequence[str], format: MaskFormat
-) -> Any:
-    """A segmentation, or None where the choice is ours and the headers do not suffice."""
-    file, part = (None, None) if reference is None else split_part(reference)
-    if file is None or not _is_dicom(file):
-        raise SettingsError(
-            "A DICOM segmentation", "a DICOM image to refer to",
-            f"{'an image in memory' if file is None else reference} is none", "Write its mask as 'nifti' or 'png'.",
-        )  # fmt: skip
-    try:
-        return build_segmentation(labels, read_source(file, part), classes)
-    except DataError as error:
-        if format != "auto":
-            raise
-        _LOGGER.info("Another format is written. %s", error)
-        return None
 
 
 def _affine_of(reference: str | Path | None) -> np.ndarray | None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from medgraft.data.writers.dicom_source import DicomSource, images_to_refer_to, position_of_frame
+from medgraft.data.readers import split_part
+from medgraft.data.writers.dicom_source import DicomSource, images_to_refer_to, position_of_frame, read_source
 from medgraft.data.writers.whole_file import whole_file
-from medgraft.errors import DataError, ShapeError
+from medgraft.errors import DataError, MedgraftError, ShapeError
 
 SERIES_NUMBER = 9000
 """Of the new series: behind those of a scanner in a list by number."""
@@ -20,67 +21,61 @@ LABEL_LENGTH = 64
 """Characters of a segment's label, by the standard."""
 
 
-def build_segmentation(labels: np.ndarray, source: DicomSource, classes: Sequence[str]) -> Any:
-    """Make a binary segmentation with one segment per foreground class.
+def write_segmentation(labels: np.ndarray, reference: str | Path, path: Path, classes: Sequence[str]) -> None:
+    """Write a binary segmentation with one segment per foreground class.
 
     Binary rather than a label map, which few viewers show yet. Frames without a segment are left out where there are
     several classes. Every segment is coded as tissue (SNOMED CT 85756007): the class's name is its label, and what
     it means is not guessed. It holds what its image says about patient and study, as the standard demands.
 
     Args:
-        labels: (D, H, W) or (H, W) uint8 or uint16; 0 is background, and class k is segment k.
-        source: the images of the labels.
+        labels: (D, H, W) or (H, W) uint8 or uint16, turned as `read_image` turns the image; 0 is background, and
+            class k is segment k.
+        reference: the image, a file, folder or zip of DICOM or a part of one.
+        path: the file, replaced if there is one.
         classes: the names, background first.
-
-    Returns: a `highdicom.seg.Segmentation`.
 
     Raises:
         ShapeError: the labels are not of the size of the images.
         DataError: images to which a segmentation cannot refer, such as several frames without a frame of reference.
+        RunError: no room, or no permission.
 
     Source: DICOM PS3.3, A.51 (segmentation) and C.8.20.
     """
-    first = source.headers[0]
-    size = (1, int(first.Rows), int(first.Columns)) if source.geometry is None else source.geometry.shape
-    if labels.shape not in (size, size[1:] if size[0] == 1 else size):
-        raise ShapeError(
-            "A mask", "the size of its image", f"labels of shape {labels.shape} do not fit {source.where} of {size}",
-            "Predict the image again if it was changed.",
-        )  # fmt: skip
-    if source.geometry is None:
-        stored = labels[None] if labels.ndim == 2 else labels
-    else:
-        stored = source.geometry.to_stored(labels)
     try:
         with warnings.catch_warnings():  # pydicom's quote values
             warnings.simplefilter("ignore")
-            segmentation = _construct(stored, source, classes)
+            source = read_source(*split_part(reference))
+            segmentation = _construct(_as_stored(labels, source), source, classes)
+            first = source.headers[0]
             first.decode()  # to Unicode: the header's own character set may not hold the names of the classes
             segmentation.copy_patient_and_study_information(first)
-    except DataError:
+            with whole_file(path) as file:
+                segmentation.save_as(file)
+    except (MedgraftError, MemoryError):
         raise
-    except Exception as error:  # whatever highdicom finds wrong with a header; its text could hold values
+    except Exception as error:  # whatever is wrong with a header; the text could hold values
         raise DataError(
             "A DICOM segmentation", "images that it can refer to",
-            f"the headers of {source.where} do not suffice ({type(error).__name__})",
+            f"the headers of {reference} do not suffice ({type(error).__name__})",
             "Write the masks as 'nifti' or 'png'.",
         ) from None  # fmt: skip
-    return segmentation
 
 
-def write_segmentation(segmentation: Any, path: Path) -> None:
-    """Write a segmentation as a DICOM file.
-
-    Raises:
-        DataError: no room, or no permission.
-    """
-    with whole_file(path) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        segmentation.save_as(file)
+def _as_stored(labels: np.ndarray, source: DicomSource) -> np.ndarray:
+    """(slice, row, column) in the order of the source's files or frames."""
+    first, geometry = source.headers[0], source.geometry
+    shape = (1, int(first.Rows), int(first.Columns)) if geometry is None else geometry.shape
+    volume = labels[None] if labels.ndim == 2 else labels
+    if volume.shape != shape:
+        raise ShapeError(
+            "A mask", "the size of its image", f"labels of shape {labels.shape} do not fit {source.where} of {shape}",
+            "Predict the image again if it was changed.",
+        )  # fmt: skip
+    return volume if geometry is None else geometry.to_stored(volume)
 
 
 def _construct(volume: np.ndarray, source: DicomSource, classes: Sequence[str]) -> Any:
-    """volume: (slice, row, column) in the order of the source's files or frames."""
     from highdicom import PlanePositionSequence
     from highdicom.seg import Segmentation
     from highdicom.uid import UID

@@ -11,7 +11,6 @@ import numpy as np
 
 from medgraft.data.readers import read_geometry, split_part
 from medgraft.data.writers.whole_file import whole_file
-from medgraft.errors import ShapeError
 
 PLACE = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -33,18 +32,12 @@ def write_like_nifti(labels: np.ndarray, reference: str | Path, path: Path) -> N
 
     Raises:
         ShapeError: the labels are not of the image's size.
-        DataError: no room, or no permission.
+        RunError: no room, or no permission.
     """
     import nibabel
 
     file, part = split_part(reference)
     geometry = read_geometry(reference)
-    if labels.shape not in (geometry.shape, geometry.shape[1:] if geometry.shape[0] == 1 else geometry.shape):
-        raise ShapeError(
-            "A mask", "the size of its image",
-            f"labels of shape {labels.shape} do not fit {reference} of {geometry.shape}",
-            "Predict the image again if it was changed.",
-        )  # fmt: skip
     image: Any = nibabel.load(file)
     first = np.zeros(3)
     if part is not None:
@@ -63,7 +56,7 @@ def write_nifti(labels: np.ndarray, affine: np.ndarray | None, path: Path) -> No
             where the image lies nowhere: then `UNPLACED`.
 
     Raises:
-        DataError: no room, or no permission.
+        RunError: no room, or no permission.
     """
     import nibabel
 

@@ -17,7 +17,8 @@ def write_png(labels: np.ndarray, path: Path) -> None:
         labels: (H, W) uint8 or uint16.
 
     Raises:
-        DataError: a volume; no room, or no permission.
+        DataError: a volume.
+        RunError: no room, or no permission.
     """
     from PIL import Image
 

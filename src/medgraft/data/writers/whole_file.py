@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from medgraft.errors import DataError
+from medgraft.errors import cannot_write
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name when all of it is on the disk; what a killed writer left is removed.
 
     Raises:
-        DataError: no room, or no permission.
+        RunError: no room, or no permission.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -30,10 +30,6 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise DataError(
-            "Writing a mask", f"room and permission to write {path.name}",
-            f"{path.parent} has not ({error.strerror or type(error).__name__})",
-            "Free some space or choose another folder.",
-        ) from error  # fmt: skip
+        raise cannot_write(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
