@@ -425,14 +425,77 @@ def test_masks_are_written_at_native_size(tmp_path):
     assert told.filter(like="share_").sum(axis=1).tolist() == pytest.approx([1, 1])
 
 
-def test_a_late_broken_image_leaves_no_masks(tmp_path):
+def test_a_late_broken_image_stops_nothing_that_is_done(tmp_path, monkeypatch):
     (tmp_path / "images").mkdir()
     for number in range(18):  # the predictor takes sixteen at a time
         Image.fromarray(np.full((8, 8), number, np.uint8)).save(tmp_path / "images" / f"{number:02d}.png")
     (tmp_path / "images" / "17.png").write_bytes(b"no image")
+    model = make_model("segment")
     with pytest.raises(DataError, match="row 18"):
-        mg.predict(make_model("segment"), tmp_path / "images", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        mg.predict(model, tmp_path / "images", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".unfinished"]
+    (tmp_path / "images" / "17.png").unlink()
+    predicted = []
+    once = Cohort.picture
+    monkeypatch.setattr(Cohort, "picture", lambda self, row: predicted.append(row) or once(self, row))
+    told = mg.predict(model, tmp_path / "images", tmp_path / "out")
+    assert 0 < len(predicted) < 10  # the seventeenth alone, though it is looked at more than once
+    fresh = mg.predict(model, tmp_path / "images", tmp_path / "fresh")
+    pd.testing.assert_frame_equal(told, fresh)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "predictions.csv"]
+    for name in told["mask"]:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_another_model_does_not_go_on_with_these_masks(tmp_path):
+    cohort = make_cohort("segment", patients=6)
+    first, second = make_model("segment"), make_model("segment")
+    with torch.no_grad():
+        second.head.bias[1] += 100  # the disc everywhere
+    images = Cohort.from_arrays(np.stack([cohort.picture(row).array for row in range(3)]), kind="encode")
+    mg.predict(first, images, tmp_path / "out")
+    (tmp_path / "out" / "masks").rename(tmp_path / "out" / ".unfinished")
+    told = mg.predict(second, images, tmp_path / "out")
+    assert told["share_disc"].tolist() == [1, 1, 1]
+
+
+def volume_files(folder: Path) -> list[np.ndarray]:
+    """Two NIfTI volumes whose axes run elsewhere, and their labels as they are stored."""
+    import nibabel
+
+    folder.mkdir()
+    stored = []
+    for number, codes in enumerate(["RAS", "PIL"]):
+        array = np.random.default_rng(number).integers(0, 200, (10, 12, 7)).astype(np.int16)
+        turn = nibabel.orientations.ornt_transform(
+            nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(codes)
+        )
+        image = nibabel.Nifti1Image(array, np.diag([2.0, 2.0, 3.0, 1.0])).as_reoriented(turn)
+        nibabel.save(image, folder / f"{number}.nii.gz")
+        stored.append(np.asarray(image.dataobj))
+    return stored
+
+
+def test_masks_of_volumes_lie_on_their_volumes(tmp_path):
+    import nibabel
+
+    stored = volume_files(tmp_path / "scans")
+    told = mg.predict(make_model("segment"), tmp_path / "scans", tmp_path / "out", flips=("width",))
+    assert told["mask"].tolist() == ["masks/row-000001.nii.gz", "masks/row-000002.nii.gz"]
+    for row, name in enumerate(told["mask"]):
+        mask = nibabel.load(tmp_path / "out" / name)
+        image = nibabel.load(tmp_path / "scans" / f"{row}.nii.gz")
+        assert mask.shape == stored[row].shape
+        np.testing.assert_allclose(mask.affine, image.affine)
+        assert told["share_disc"][row] == pytest.approx((np.asarray(mask.dataobj) == 1).mean())
+
+
+def test_a_mask_can_be_asked_for_in_another_format(tmp_path):
+    volume_files(tmp_path / "scans")
+    told = mg.predict(make_model("segment"), tmp_path / "scans", tmp_path / "out", masks="npy")
+    assert np.load(tmp_path / "out" / told["mask"][0]).shape == (7, 12, 10)
+    with pytest.raises(SettingsError, match="DICOM"):
+        mg.predict(make_model("segment"), tmp_path / "scans", tmp_path / "seg", masks="dicom_seg")
 
 
 def test_several_labels_are_joined(tmp_path):

@@ -13,16 +13,32 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="A manifest, a folder of images, or image files.")],
     out: Annotated[Path, typer.Option(help="Folder for predictions.csv, and masks where there are any.")],
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    flip: Annotated[
+        list[str],
+        typer.Option(
+            help="Also predict mirrored along this axis (depth, height, width) and average; repeatable."
+        ),
+    ] = [],  # noqa: B006 - typer copies it
+    masks: Annotated[str, typer.Option(help="auto (as the image), nifti, png, dicom_seg or npy.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
 ) -> None:
-    """Predict classes, labels or masks of new images.
+    """Predict classes, labels or masks of new images and volumes.
 
-    Writes predictions.csv, and masks at each image's own size.
+    Writes predictions.csv, and masks in each image's own place and size. A stopped segmentation goes on when the same
+    command is given again.
     """
     from medgraft.api.prediction import FILE
     from medgraft.api.prediction import predict as predict_images
 
     given = images[0] if len(images) == 1 else images
-    table = predict_images(model, given, out, device=device, progress=False if quiet else None)
+    table = predict_images(
+        model,
+        given,
+        out,
+        device=device,
+        flips=flip,  # type: ignore[arg-type] # refused in a sentence
+        masks=masks,  # type: ignore[arg-type]
+        progress=False if quiet else None,
+    )
     if not quiet:
         typer.echo(f"{len(table)} images predicted: {out / FILE}")
