@@ -14,6 +14,7 @@ import numpy as np
 from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff, zipped
+from medgraft.data.readers.dicomdir import is_dicomdir
 from medgraft.data.readers.geometry import Geometry, no_place
 from medgraft.data.readers.identity import warn_of_identity
 from medgraft.data.readers.series import dicom_files, looks_like_series, read_series, read_series_geometry
@@ -117,14 +118,19 @@ def split_part(reference: str | Path) -> tuple[Path, str | None]:
     return Path(reference), None
 
 
+def _is_series(path: Path) -> bool:
+    """What is read as a series: a folder, or the index of one."""
+    return path.is_dir() or is_dicomdir(path)
+
+
 def read_image(reference: str | Path) -> Picture:
     """Read an image with the numbers its file stores.
 
     Args:
         reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
             an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis),
-            ``file.dcm#frame:12`` for one frame; or a folder or
-            zip of DICOM files, ``folder#series:1`` where it holds several series.
+            ``file.dcm#frame:12`` for one frame; or a folder, a zip or a DICOMDIR of DICOM files, ``folder#series:1``
+            where it holds several series.
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
 
@@ -136,7 +142,7 @@ def read_image(reference: str | Path) -> Picture:
 
 def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
     path, part = split_part(reference)
-    reader = read_series if path.is_dir() else _reader_for(path, readers)
+    reader = read_series if _is_series(path) else _reader_for(path, readers)
     return _told(lambda: _checked(reader(path, part), path), path)
 
 
@@ -165,7 +171,7 @@ def read_geometry(reference: str | Path) -> Geometry:
         DataError: as `read_image`; a format or a file that does not tell where it lies.
     """
     path, part = split_part(reference)
-    if path.is_dir():
+    if _is_series(path):
         read: Callable[[Path, str | None], Geometry] = read_series_geometry
     else:
         reader = _reader_for(path, _READERS)
@@ -190,7 +196,7 @@ def warn_of_header(reference: str | Path) -> list[str]:
 
 
 def _ask_header(path: Path) -> list[str]:
-    if path.is_dir():
+    if _is_series(path):
         return list(dict.fromkeys(told for file in dicom_files(path) for told in warn_of_identity(file)))
     reader = _reader_for(path, _READERS)
     if reader is zipped.read_zip:
@@ -238,15 +244,15 @@ def _hash_of(path: str, size: int, modified: int) -> str:
 
 
 def hash_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the DICOM files in a folder; remembered while size and time stay the same.
+    """SHA-256 of a file's bytes, or of the DICOM files of a folder or DICOMDIR; remembered while size and time stay.
 
     Raises:
         DataError: there is no such file; a folder without DICOM files.
     """
-    if path.is_dir() and (files := dicom_files(path)):
-        digest = hashlib.sha256()
+    if _is_series(path) and (files := dicom_files(path)):
+        digest, root = hashlib.sha256(), path if path.is_dir() else path.parent
         for file in files:
-            digest.update(f"{file.relative_to(path).as_posix()} {hash_of_file(file)}\n".encode())
+            digest.update(f"{file.relative_to(root).as_posix()} {hash_of_file(file)}\n".encode())
         return digest.hexdigest()
     _refuse_no_file(path)
     status = path.stat()
@@ -265,7 +271,7 @@ def hash_reference(reference: str | Path) -> str:
 
 def size_and_time(path: Path) -> tuple[int, int]:
     """Bytes and last change (nanoseconds) of a file, or of all DICOM files in a folder together."""
-    statuses = [file.stat() for file in (dicom_files(path) if path.is_dir() else [path])]
+    statuses = [file.stat() for file in (dicom_files(path) if _is_series(path) else [path])]
     return sum(status.st_size for status in statuses), max(
         (status.st_mtime_ns for status in statuses), default=0
     )

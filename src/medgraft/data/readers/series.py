@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 
 from medgraft.data.readers.dataset import read_dataset
 from medgraft.data.readers.dicom import looks_like_dicom, read_dicom, read_dicom_geometry, read_spacing
+from medgraft.data.readers.dicomdir import files_of_dicomdir, is_dicomdir
 from medgraft.data.readers.geometry import Geometry, no_place, place_slices, turn_spacing
 from medgraft.data.readers.stack import Stack, order_slices
 from medgraft.errors import DataError
@@ -19,6 +21,8 @@ TAGS = [
     "SeriesInstanceUID", "SeriesNumber", "Modality", "NumberOfFrames", "Rows", "Columns",
     "ImagePositionPatient", "ImageOrientationPatient",
 ]  # fmt: skip
+MOST = 100_000
+"""Files in a folder beyond which it is no examination, but perhaps the whole disk."""
 TOLD = 8
 """Series listed in a message."""
 
@@ -56,7 +60,7 @@ def looks_like_series(folder: Path) -> bool:
 
 
 def read_series(folder: Path, part: str | None) -> Picture:
-    """Read the DICOM files in a folder and the folders in it as one volume.
+    """Read the DICOM files in a folder and the folders in it, or those that a DICOMDIR names, as one volume.
 
     Slices are ordered along their normal by ImagePositionPatient and spaced by it; SpacingBetweenSlices and
     SliceThickness are not asked, since files lie in them. Sagittal and coronal series are turned (see `Geometry`).
@@ -108,7 +112,7 @@ def read_series_geometry(folder: Path, part: str | None) -> Geometry:
 
 
 def find_series(folder: Path) -> list[Series]:
-    """Every series of images in a folder and the folders in it, by series number; a multi-frame file is one of its own.
+    """Every series of images in a folder or DICOMDIR, by series number; a multi-frame file is one of its own.
 
     Headers are read, pixels are not.
     """
@@ -142,13 +146,29 @@ def _place_in_series(file: Path, header: Any) -> tuple[Key, Slice]:
     )
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """DICOM files in a folder and the folders in it, by name; hidden ones are left out."""
-    return [
-        file
-        for file in sorted(folder.rglob("*"))
-        if file.is_file() and not file.name.startswith(".") and _is_dicom(file)
-    ]
+def dicom_files(place: Path) -> list[Path]:
+    """DICOM files in a folder and the folders in it, by name, hidden ones left out; or those a DICOMDIR names.
+
+    Raises:
+        DataError: more files than any examination has; files of a DICOMDIR that are not there.
+    """
+    if is_dicomdir(place):
+        return files_of_dicomdir(place)
+    return [file for file in sorted(_files_below(place)) if _is_dicom(file)]
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for place, _, names in os.walk(folder):
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+        if len(found) > MOST:
+            raise DataError(
+                "A DICOM folder",
+                f"at most {MOST} files",
+                f"{folder} holds more",
+                "Name the folder of one examination.",
+            )
+    return [file for file in found if file.is_file()]
 
 
 def _is_dicom(file: Path) -> bool:
@@ -163,7 +183,8 @@ def _choose(found: list[Series], folder: Path, part: str | None) -> Series:
     if not found:
         raise DataError(
             "Reading an image", "a file, or a folder of DICOM images",
-            f"{folder} is a folder without DICOM images", "Name a file in it.",
+            f"{folder} is {'a folder without' if folder.is_dir() else 'an index of no'} DICOM images",
+            "Name a file in it.",
         )  # fmt: skip
     if part is None and len(found) == 1:
         return found[0]
