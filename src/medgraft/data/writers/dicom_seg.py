@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -43,8 +45,7 @@ def write_segmentation(labels: np.ndarray, reference: str | Path, path: Path, cl
     Source: DICOM PS3.3, A.51 (segmentation) and C.8.20.
     """
     try:
-        with warnings.catch_warnings():  # pydicom's quote values
-            warnings.simplefilter("ignore")
+        with _in_silence():
             source = read_source(*split_part(reference))
             segmentation = _construct(_as_stored(labels, source), source, classes)
             first = source.headers[0]
@@ -60,6 +61,22 @@ def write_segmentation(labels: np.ndarray, reference: str | Path, path: Path, cl
             f"the headers of {reference} do not suffice ({type(error).__name__})",
             "Write the masks as 'nifti' or 'png'.",
         ) from None  # fmt: skip
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Warnings and log lines of pydicom and highdicom quote values and identifiers."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
 
 
 def _as_stored(labels: np.ndarray, source: DicomSource) -> np.ndarray:
