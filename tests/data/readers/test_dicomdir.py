@@ -26,7 +26,8 @@ def write_medium(folder: Path) -> np.ndarray:
     for index in (2, 0, 1):
         path = write_dicom(
             folder / "one.dcm", array[index], SOPClassUID=pydicom.uid.CTImageStorage, PatientID="x",
-            StudyDate="20200101", StudyTime="1200", StudyInstanceUID="1.1", SeriesInstanceUID="1.2", SOPInstanceUID=f"1.3.{index}",
+            StudyDate="20200101", StudyTime="1200",
+            StudyInstanceUID="1.1", SeriesInstanceUID="1.2", SOPInstanceUID=f"1.3.{index}",
             Modality="CT", SeriesNumber=1, InstanceNumber=9 - index, StudyID="1", PixelSpacing=[0.5, 0.25],
             ImagePositionPatient=[0, 0, 3 * index], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
         )  # fmt: skip

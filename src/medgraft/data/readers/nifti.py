@@ -11,6 +11,7 @@ import numpy as np
 
 from medgraft.data.readers.arrays import take_part
 from medgraft.data.readers.geometry import Geometry, place_volume
+from medgraft.data.readers.inflate import inflate
 from medgraft.data.readers.remember import remembered
 from medgraft.data.readers.room import DEFLATE, refuse_size
 from medgraft.errors import DataError
@@ -91,8 +92,7 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
     image = _open(path)
     _refuse_contradiction(image, path)
     _refuse_announced(image, path)
-    # whole numbers stay whole numbers where the file sets no scale
-    array = np.asarray(image.dataobj)
+    array = _voxels(image, path)
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     while array.ndim < 3:
@@ -104,6 +104,24 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
         )  # fmt: skip
     turned = _geometry(image, path).to_array(array)
     return turned if turned.ndim == 4 else turned[..., None]
+
+
+def _voxels(image: Any, path: Path) -> np.ndarray:
+    """The numbers of a file in its own order; whole numbers stay whole numbers where the file sets no scale."""
+    stored = image.dataobj
+    if path.suffix.lower() != ".gz":
+        return np.asarray(stored)
+    from nibabel.volumeutils import apply_read_scaling
+
+    size = stored.offset + math.prod(stored.shape) * stored.dtype.itemsize
+    contents = inflate(path, size)
+    if len(contents) < size:
+        raise DataError(
+            "Reading an image", "a whole file", f"{path} holds {len(contents)} of {size} bytes",
+            "It is truncated: replace it with an intact copy or remove its row.",
+        )  # fmt: skip
+    array = np.ndarray(stored.shape, stored.dtype, buffer=contents, offset=stored.offset, order="F")
+    return np.asarray(apply_read_scaling(array, stored.slope, stored.inter))
 
 
 def _refuse_announced(image: Any, path: Path) -> None:

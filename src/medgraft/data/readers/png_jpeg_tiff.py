@@ -11,7 +11,7 @@ import numpy as np
 
 from medgraft.data.readers.deep_png import decode_deep_colour, is_deep_colour
 from medgraft.data.readers.remember import remembered
-from medgraft.data.readers.room import refuse_size
+from medgraft.data.readers.room import SizedFile, refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -75,7 +75,7 @@ def _whole_or_region(
 def _decode_photo_labels(path: Path, key: str | None) -> np.ndarray:
     from PIL import Image
 
-    with Image.open(path) as image:
+    with SizedFile(path) as file, Image.open(file) as image:
         refuse_size(image.width * image.height * 4, path)
         if image.mode in ("P", "1"):
             return with_channels(np.asarray(image).astype(np.uint8))
@@ -88,7 +88,7 @@ def _decode_photo(path: Path, key: str | None) -> np.ndarray:
     image: Image.Image
     if is_deep_colour(path):
         return with_channels(decode_deep_colour(path))
-    with Image.open(path) as image:
+    with SizedFile(path) as file, Image.open(file) as image:
         refuse_size(image.width * image.height * 4, path)
         image.load()
         if image.mode == "P":
