@@ -496,6 +496,7 @@ def test_a_mask_can_be_asked_for_in_another_format(tmp_path):
     assert np.load(tmp_path / "out" / told["mask"][0]).shape == (7, 12, 10)
     with pytest.raises(SettingsError, match="DICOM"):
         mg.predict(make_model("segment"), tmp_path / "scans", tmp_path / "seg", masks="dicom_seg")
+    assert not (tmp_path / "seg").exists()
 
 
 def test_several_labels_are_joined(tmp_path):

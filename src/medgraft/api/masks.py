@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,8 +56,13 @@ def predict_and_write(
         return Written([], shares)
     unfinished = _Unfinished(out / UNFINISHED, model, cohort, flips, format)
     left = [row for row in range(len(cohort)) if not unfinished.is_done(row)]
-    for mask in predict_masks(model, cohort.take(left), device=device, flips=flips, shown=progress):
-        unfinished.keep(mask._replace(row=left[mask.row]))
+    try:
+        for mask in predict_masks(model, cohort.take(left), device=device, flips=flips, shown=progress):
+            unfinished.keep(mask._replace(row=left[mask.row]))
+    finally:
+        with suppress(OSError):  # folders that hold something stay
+            (out / UNFINISHED).rmdir()
+            out.rmdir()
     records = [unfinished.record(row) for row in range(len(cohort))]
     names = []
     for row, record in enumerate(records):
