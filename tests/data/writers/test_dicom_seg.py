@@ -13,6 +13,7 @@ import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     CTImageStorage,
@@ -202,6 +203,34 @@ def test_one_frame_of_an_enhanced_file_has_a_mask_at_its_place(tmp_path: Path, f
     assert places_by_highdicom(written) == expected
     derived = highdicom.seg.segread(written).PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0]
     assert int(derived.SourceImageSequence[0].ReferencedFrameNumber) == frame + 1
+
+
+def test_an_enhanced_file_of_one_frame_has_its_place_in_its_groups(tmp_path: Path) -> None:
+    write_enhanced(tmp_path / "e.dcm", [(7.0, 1, 2)], SAGITTAL)
+    written = write_mask(
+        labels_of(tmp_path / "e.dcm"), tmp_path / "e.dcm", tmp_path / "mask", classes=CLASSES
+    )
+    assert places_by_highdicom(written) == expected_places(numbered(1), [(7.0, 1, 2)], SAGITTAL)
+
+
+def test_a_series_of_a_real_medium_is_found_by_its_index(tmp_path: Path) -> None:
+    medium = Path(get_testdata_file("DICOMDIR"))
+    reference = f"{medium}#series:11"
+    values = read_image(reference).array[..., 0]
+    labels = (values > np.median(values)).astype(int)
+    written = write_mask(labels, reference, tmp_path / "mask", classes=CLASSES[:2])
+    np.testing.assert_array_equal(read_mask(written).array[..., 0], labels)
+    # the segment of each slice is what exceeds the median in the file that it refers to
+    sources = {
+        one.SOPInstanceUID: one
+        for one in map(pydicom.dcmread, (medium.parent / "98892001" / "CT5N").iterdir())
+    }
+    segmentation = highdicom.seg.segread(written)
+    for pixels, own in zip(segmentation.pixel_array, segmentation.PerFrameFunctionalGroupsSequence):
+        source = sources[own.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID]
+        units = source.pixel_array * float(source.RescaleSlope) + float(source.RescaleIntercept)
+        np.testing.assert_array_equal(pixels, units > np.median(values))
+        assert own.PlanePositionSequence[0].ImagePositionPatient == source.ImagePositionPatient
 
 
 def test_a_radiograph_without_frame_of_reference_is_referred_to_by_its_pixels(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def _is_dicom(file: Path | None) -> bool:
     if file is None or not file.exists():
         return False
     name = file.name.lower()
-    if file.is_dir() or name.endswith((".dcm", ".dicom", ".zip")):
+    if file.is_dir() or name.endswith((".dcm", ".dicom", ".zip", "dicomdir")):
         return True
     return not name.endswith(known_extensions()) and looks_like_dicom(file)
 

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from medgraft.data.readers.dicom import looks_like_dicom, read_dicom_geometry
+from medgraft.data.readers.dataset import read_dataset
+from medgraft.data.readers.dicom import read_dicom_geometry
+from medgraft.data.readers.dicomdir import is_dicomdir
 from medgraft.data.readers.frames import count_frames, tell_of_frame
 from medgraft.data.readers.geometry import Geometry
 from medgraft.data.readers.series import find_series, read_series_geometry
@@ -40,7 +42,7 @@ class DicomSource(NamedTuple):
 
 
 def read_source(path: Path, part: str | None) -> DicomSource:
-    """Read the headers of a file, or of a series in a folder or zip.
+    """Read the headers of a file, or of a series in a folder, a zip or a DICOMDIR.
 
     Args:
         part: "frame:3" or "series:1", as in a manifest, or None.
@@ -51,28 +53,24 @@ def read_source(path: Path, part: str | None) -> DicomSource:
     if path.suffix.lower() == ".zip" and path.is_file():
         with unpack(path) as folder:
             return read_source(folder, part)._replace(where=str(path))
-    read_geometry = read_series_geometry if path.is_dir() else read_dicom_geometry
+    is_series = path.is_dir() or is_dicomdir(path)
+    read_geometry = read_series_geometry if is_series else read_dicom_geometry
     try:
         geometry = read_geometry(path, part)
     except DataError:
-        headers = [_read_header(file) for file in _files_without_place(path, part)]
+        files = _files_of_series(path, part) if is_series else [path]
+        headers = [read_dataset(file, stop_before_pixels=True) for file in files]
         if len(headers) != 1 or count_frames(headers[0]) != 1:
             raise
         return DicomSource(headers, None, str(path))
-    return DicomSource([_read_header(file) for file in geometry.files], geometry, str(path))
+    return DicomSource(
+        [read_dataset(file, stop_before_pixels=True) for file in geometry.files], geometry, str(path)
+    )
 
 
-def _files_without_place(path: Path, part: str | None) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    chosen = find_series(path)[int((part or "series:0").removeprefix("series:"))]
+def _files_of_series(folder: Path, part: str | None) -> list[Path]:
+    chosen = find_series(folder)[int((part or "series:0").removeprefix("series:"))]
     return [slice.file for slice in chosen.slices]
-
-
-def _read_header(file: Path) -> Any:
-    import pydicom
-
-    return pydicom.dcmread(file, stop_before_pixels=True, force=not looks_like_dicom(file))
 
 
 def images_to_refer_to(source: DicomSource) -> list[Any]:
@@ -89,7 +87,7 @@ def images_to_refer_to(source: DicomSource) -> list[Any]:
     geometry = source.geometry
     if geometry is None:
         images[0].pop("FrameOfReferenceUID", None)  # what lies nowhere lies in no frame of reference
-    elif geometry.frames is not None:
+    elif geometry.frames is not None or "SharedFunctionalGroupsSequence" in source.headers[0]:
         _put_frames(images[0], source.headers[0], geometry, source.where)
     else:
         # slices share a direction but for rounding, and highdicom allows none
