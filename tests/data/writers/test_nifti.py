@@ -152,3 +152,22 @@ def test_a_dicom_series_written_as_nifti_lies_at_its_patient_coordinates(tmp_pat
     # that file lies at x = 4; column 3 is 3 * 0.25 mm along +y, row 4 is 4 * 0.5 mm along -z; left-back to right-front
     np.testing.assert_allclose(world, [[-4.0, -(1 + 0.75), 2 - 2.0]], atol=1e-6)
     np.testing.assert_array_equal(read_mask(written).array[..., 0], labels)
+
+
+def test_slices_that_shift_sideways_keep_their_place_and_claim_no_qform(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    for index in range(3):  # a gantry tilted so that every slice lies 1.2 mm further to the front
+        write_dicom(
+            tmp_path / "s" / f"{index}.dcm",
+            np.zeros((6, 5), np.uint16),
+            SeriesInstanceUID="1.2",
+            ImagePositionPatient=[1, 2 - 1.2 * index, 3.0 * index],
+            ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+            PixelSpacing=[0.5, 0.25],
+        )
+    labels = np.zeros((3, 6, 5), int)
+    labels[2, 4, 3] = 1
+    image = nibabel.load(write_mask(labels, tmp_path / "s", tmp_path / "m", classes=CLASSES, format="nifti"))
+    world = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj) == 1))
+    np.testing.assert_allclose(world, [[-(1 + 3 * 0.25), -(2 - 2.4 + 4 * 0.5), 6.0]], atol=1e-6)
+    assert int(image.header["qform_code"]) == 0 and int(image.header["sform_code"]) == 1
