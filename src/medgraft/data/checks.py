@@ -221,7 +221,7 @@ def _check_files(cohort: Cohort, advance: Callable[[], None]) -> Iterator[Proble
 
 
 def _check_pixels(cohort: Cohort, row: object, array: np.ndarray) -> Iterator[Problem]:
-    if array.ndim != 3:
+    if array.ndim != 3 and cohort.kind not in ("segment", "encode"):
         yield _at(
             cohort, row, f"The image is a volume of {len(array)} slices: give each slice a row of its own."
         )
