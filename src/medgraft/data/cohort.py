@@ -213,7 +213,8 @@ class Cohort:
             )  # fmt: skip
         if self._arrays is not None and self._arrays[1] is not None:
             return Picture(read_only(self._arrays[1][self._index_in_memory("mask", position)][..., None]))
-        return self._read(read_mask, "mask", position)
+        image = str(self.root / str(self._table["image"].iloc[position]))  # where a DICOM segmentation is put
+        return self._read(lambda cell: read_mask(cell, image), "mask", position)
 
     def load(self, positions: Sequence[int] | np.ndarray, prepare: Prepare) -> Batch:
         """Read and prepare rows.

@@ -17,6 +17,7 @@ from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff, zipped
 from medgraft.data.readers.dicomdir import is_dicomdir
 from medgraft.data.readers.geometry import Geometry, no_place
 from medgraft.data.readers.identity import warn_of_identity
+from medgraft.data.readers.segments import is_segmentation, read_segments
 from medgraft.data.readers.series import dicom_files, looks_like_series, read_series, read_series_geometry
 from medgraft.errors import DataError
 from medgraft.types import Picture
@@ -207,16 +208,48 @@ def _ask_header(path: Path) -> list[str]:
     return nifti.warn_of_conflict(path) if reader is nifti.read_nifti else []
 
 
-def read_mask(reference: str | Path) -> Picture:
+def read_mask(reference: str | Path, image: str | Path | None = None) -> Picture:
     """Read a mask of whole-numbered labels: (H, W, 1) or (D, H, W, 1).
 
-    The numbers of a palette are the labels, whatever colours they stand for; a one-bit mask holds 0 and 1.
+    The numbers of a palette are the labels, whatever colours they stand for; a one-bit mask holds 0 and 1; those of a
+    DICOM segmentation are the numbers of its segments.
+
+    Args:
+        reference: as for `read_image`; also a DICOM segmentation, or a folder that holds one and nothing else.
+        image: the image it belongs to, where a DICOM segmentation is put.
 
     Raises:
-        DataError: as `read_image`; more than one channel; labels that are not whole numbers.
+        DataError: as `read_image`; more than one channel; labels that are not whole numbers; segments that overlap or
+            lie elsewhere than the image.
     """
-    picture = _read(reference, {**_READERS, **_MASK_READERS})
-    path, _ = split_part(reference)
+    path, part = split_part(reference)
+    if part is None and (file := _segmentation_at(path)) is not None:
+        return _told(lambda: _checked(read_segments(file, _place_of(image)), path), path)
+    return _as_labels(_read(reference, {**_READERS, **_MASK_READERS}), path)
+
+
+def _segmentation_at(path: Path) -> Path | None:
+    """The DICOM segmentation that a path names, itself or as the only file of a folder."""
+    try:
+        files = dicom_files(path) if _is_series(path) else [path]
+        return files[0] if len(files) == 1 and _is_dicom(files[0]) and is_segmentation(files[0]) else None
+    except Exception:  # whatever is wrong with the file is told by its reader
+        return None
+
+
+def _is_dicom(path: Path) -> bool:
+    return _reader_for(path, _READERS) is dicom.read_dicom
+
+
+def _place_of(image: str | Path | None) -> Geometry | None:
+    """Where an image lies; None where it does not tell."""
+    try:
+        return None if image is None else read_geometry(image)
+    except DataError:
+        return None
+
+
+def _as_labels(picture: Picture, path: Path) -> Picture:
     array = picture.array
     if array.shape[-1] in (3, 4) and all(np.array_equal(array[..., 0], array[..., c]) for c in (1, 2)):
         array = array[..., :1]  # a grey mask saved as RGB

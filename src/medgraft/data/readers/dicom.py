@@ -23,6 +23,8 @@ from medgraft.errors import DataError
 from medgraft.types import Picture
 
 PALETTE = "PALETTE COLOR"
+CONTOURS = "1.2.840.10008.5.1.4.1.1.481.3"
+"""RT Structure Set Storage."""
 HALVED = "YBR_FULL_422"
 """Stored with two colour values for two pixels."""
 FLOATING = ("FloatPixelData", "DoubleFloatPixelData")
@@ -59,21 +61,19 @@ def read_dicom_labels(path: Path, part: str | None) -> Picture:
 def _read(path: Path, part: str | None, *, with_colours: bool) -> Picture:
     dataset = read_dataset(path, force=not looks_like_dicom(path))
     if not any(name in dataset for name in ("PixelData", *FLOATING)):
-        raise DataError(
-            "A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest."
-        )
+        raise _no_pixels(dataset, path)
     count = count_frames(dataset)
-    _refuse_announced(dataset, count, path)
+    refuse_announced(dataset, count, path)
     if part is not None:
         frame = _frame_named(part, count, path)
-        array = _values(_pixels(dataset, path, frame), dataset, [frame], path, with_colours)
+        array = _values(decode_frames(dataset, path, frame), dataset, [frame], path, with_colours)
         return Picture(array, _spacing(dataset, [frame]))
     if count == 1:
         return Picture(
-            _values(_pixels(dataset, path, 0), dataset, [0], path, with_colours), _spacing(dataset, [0])
+            _values(decode_frames(dataset, path, 0), dataset, [0], path, with_colours), _spacing(dataset, [0])
         )
     order, stack = arrange_frames(dataset, str(path))
-    array = _values(_pixels(dataset, path, None), dataset, list(range(count)), path, with_colours)
+    array = _values(decode_frames(dataset, path, None), dataset, list(range(count)), path, with_colours)
     if not np.array_equal(order, np.arange(count)):
         array = array[order]
     if stack is None:
@@ -81,6 +81,17 @@ def _read(path: Path, part: str | None, *, with_colours: bool) -> Picture:
     within = _spacing(dataset, list(range(count)))
     geometry = place_slices(stack, within or (1.0, 1.0), array.shape[1:3], str(path))
     return Picture(geometry.to_array(array), within and turn_spacing((stack.distance, *within), geometry))
+
+
+def _no_pixels(dataset: Any, path: Path) -> DataError:
+    if str(dataset.get("SOPClassUID", "")) == CONTOURS:
+        return DataError(
+            "A DICOM image", "pixels or voxels", f"{path} holds contours (RTSTRUCT)",
+            "Convert them to a DICOM segmentation or NIfTI mask, for example with 3D Slicer.",
+        )  # fmt: skip
+    return DataError(
+        "A DICOM image", "pixel data", f"{path} has none", "Leave this file out of the manifest."
+    )
 
 
 def read_dicom_geometry(path: Path, part: str | None) -> Geometry:
@@ -122,7 +133,7 @@ def _geometry_of_frame(
     return replace(placed, files=(path,), frames=(frame,) if is_one_of_several else None)
 
 
-def _refuse_announced(dataset: Any, count: int, path: Path) -> None:
+def refuse_announced(dataset: Any, count: int, path: Path) -> None:
     """Sizes that the file cannot hold, before frames are counted through and pixels allocated."""
     value = next(dataset[name].value for name in ("PixelData", *FLOATING) if name in dataset)
     stored = len(value) if isinstance(value, bytes) else 0
@@ -152,8 +163,12 @@ def _frame_named(part: str, count: int, path: Path) -> int:
     )  # fmt: skip
 
 
-def _pixels(dataset: Any, path: Path, frame: int | None) -> np.ndarray:
-    """As stored, (H, W) or (H, W, 3), with a first axis for all frames (None); YBR comes back as RGB."""
+def decode_frames(dataset: Any, path: Path, frame: int | None) -> np.ndarray:
+    """Pixels as stored, (H, W) or (H, W, 3), with a first axis for all frames (None); YBR comes back as RGB.
+
+    Raises:
+        DataError: a compression without plug-in; damaged pixels.
+    """
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import ImplicitVRLittleEndian
 

@@ -165,7 +165,9 @@ def _turning(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool
     return (found[0], found[1], found[2]), (flips[0], flips[1], flips[2])
 
 
-def place_slices(stack: Stack, within: Sequence[float], size: Sequence[int], where: str) -> Geometry:
+def place_slices(
+    stack: Stack, within: Sequence[float], size: Sequence[int], where: str, *, is_turned: bool = True
+) -> Geometry:
     """The geometry of ordered DICOM slices.
 
     Args:
@@ -173,12 +175,13 @@ def place_slices(stack: Stack, within: Sequence[float], size: Sequence[int], whe
         within: (2,) millimetres between rows, between columns.
         size: (rows, columns).
         where: the file or folder, for messages.
+        is_turned: False leaves the axes as the files have them.
 
     Raises:
         DataError: no directions.
     """
     affine = affine_of_planes(stack.origin, stack.step, stack.orientation, within)
-    return place_volume(affine, (len(stack.order), *size), "dicom", where)
+    return place_volume(affine, (len(stack.order), *size), "dicom", where, is_turned=is_turned)
 
 
 def turn_spacing(stored: Sequence[float], geometry: Geometry) -> tuple[float, ...]:
