@@ -273,7 +273,7 @@ def test_examples_of_masks_tell_their_overlap(written):
     model, cohort = written.masks(guess, truth, ("background", "lesion"))
     shown = evaluate(model, cohort, repeats=5, examples=3).tables["examples"]
     assert shown["row"].tolist()[0] == 2
-    assert shown["predicted"].iloc[0].endswith("Dice 0.00")
+    assert shown["scores"].iloc[0] == "Dice 0.00"
 
 
 def test_kinds_that_differ_are_refused():

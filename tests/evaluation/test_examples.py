@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medgraft.evaluation.examples import PREDICTION_COLOUR, TRUTH_COLOUR, choose_examples, thumbnail
+from medgraft.evaluation.examples import (
+    AGREED_COLOUR,
+    PREDICTION_COLOUR,
+    TRUTH_COLOUR,
+    choose_examples,
+    thumbnail,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,13 +40,16 @@ def test_no_position_is_shown_twice():
 
 
 def test_outlines_have_their_colours():
-    truth, guess = np.zeros((192, 192), int), np.zeros((192, 192), int)
+    truth, guess = np.zeros((160, 160), int), np.zeros((160, 160), int)
     truth[20:60, 20:60] = 1
     guess[100:140, 100:140] = 1
-    picture = thumbnail(np.zeros((192, 192, 1), np.uint8), truth, guess)
-    assert tuple(picture[20, 30]) == TRUTH_COLOUR and tuple(picture[59, 30]) == TRUTH_COLOUR
-    assert tuple(picture[100, 110]) == PREDICTION_COLOUR
-    assert tuple(picture[40, 40]) == (0, 0, 0)
+    truth[100:140, 20:60] = guess[100:140, 20:60] = 2
+    picture = thumbnail(np.zeros((160, 160, 1), np.uint8), truth, guess)
+    assert picture.shape == (320, 320, 3)
+    assert tuple(picture[40, 60]) == TRUTH_COLOUR and tuple(picture[119, 60]) == TRUTH_COLOUR
+    assert tuple(picture[200, 220]) == PREDICTION_COLOUR
+    assert tuple(picture[200, 60]) == AGREED_COLOUR
+    assert tuple(picture[80, 80]) == (0, 0, 0)
 
 
 def test_eight_bits_stay_as_they_are_and_the_rest_is_stretched():

@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from medgraft.evidence import Evidence, fact
-from medgraft.reports.comparison import Scale, interval_strips, make_cell, score_table, unit_strips
+from medgraft.reports.comparison import (
+    Scale,
+    interval_strips,
+    make_cell,
+    part_tables,
+    score_table,
+    unit_strips,
+)
 from medgraft.reports.panels import Panel, make_panels
 
 
@@ -102,3 +109,56 @@ def test_unit_strips_average_over_parts_and_seeds() -> None:
     assert strips is not None
     assert (strips.strips[0].cell.low, strips.strips[0].cell.high) == pytest.approx((0.4, 0.9))
     assert len(strips.strips[0].dots) == 2
+
+
+def surface_panel(undefined: list[int], values: list[float], parts: tuple[str, ...] = ("liver",)) -> Panel:
+    rows = [
+        fact(
+            subject=subject, cohort="Porto", metric=metric, part=part, seed=seed, value=value, low=0, high=30
+        )
+        for subject in ("a", "b")
+        for metric in ("hd95_mm", "surface_dice_2mm")
+        for part in ("", *parts)
+        for seed, value in enumerate(values)
+    ]
+    table = pd.DataFrame(
+        {"unit": [0, 1] * len(parts), "part": np.repeat(parts, 2), "images": 20, "undefined": 0}
+    )
+    tables = {
+        f"scores/a/{seed}": table.assign(undefined=[count] + [0] * (len(table) - 1))
+        for seed, count in enumerate(undefined)
+    }
+    (made,) = make_panels(Evidence(pd.DataFrame(rows), tables=tables))
+    return made
+
+
+def test_a_distance_tells_how_often_it_is_undefined_seeds_added() -> None:
+    made = surface_panel([3, 1], [4.126, 5.0])
+    cell = make_cell(made, "a", "hd95_mm")
+    assert cell is not None and cell.undefined == "undefined for 4 of 80"
+    assert cell.shown == "4.56" and cell.interval == "0.00 to 30.00"
+    share = make_cell(made, "a", "surface_dice_2mm")
+    assert share is not None and share.undefined == "" and share.shown == "4.563"
+    none = make_cell(surface_panel([0], [4.0]), "a", "hd95_mm")
+    assert none is not None and none.undefined == ""
+    always = make_cell(surface_panel([40], [float("nan")]), "a", "hd95_mm")
+    assert always is not None and (always.shown, always.undefined) == ("undefined", "undefined for 40 of 40")
+
+
+def test_a_class_counts_its_own_undefined_distances() -> None:
+    made = surface_panel([2], [4.0], parts=("liver", "tumour"))
+    told = [make_cell(made, "a", "hd95_mm", part) for part in ("", "liver", "tumour")]
+    assert [cell.undefined for cell in told if cell] == ["undefined for 2 of 80", "undefined for 2 of 40", ""]
+
+
+def test_a_single_class_is_not_shown_twice() -> None:
+    assert part_tables(surface_panel([0], [4.0])) == []
+    two = part_tables(surface_panel([0], [4.0], parts=("liver", "tumour")))
+    assert [name for name, _ in two] == ["surface Dice at 2 mm", "HD95 (mm)"]
+
+
+def test_the_smaller_distance_comes_first_and_wins() -> None:
+    made = panel({"far": [9.0], "near": [1.0]}, metric="hd95_mm")
+    assert made.subjects == ("near", "far")
+    marked = [subject for subject, (cell,) in score_table(made).rows if cell is not None and cell.stands_out]
+    assert marked == ["near"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,8 @@ def test_small_pictures_are_shown_exactly() -> None:
 def test_large_pictures_shrink_and_keep_their_shape(shape: tuple[int, int, int]) -> None:
     uri = data_uri(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8))
     small = decode(uri)
-    assert max(small.shape) == 224 and min(small.shape[:2]) == 112
-    assert len(uri) < 60_000
+    assert max(small.shape) == 320 and min(small.shape[:2]) == 160
+    assert len(uri) < 120_000
 
 
 def evidence(wrong: int, right: int) -> Evidence:
@@ -82,3 +83,21 @@ def test_examples_of_lost_pictures_or_without_columns_are_left_out() -> None:
     assert galleries(lost, make_panels(lost)[0]) == []
     odd = Evidence(given.facts, tables={"examples": pd.DataFrame({"row": [1]})}, images=given.images)
     assert galleries(odd, make_panels(odd)[0]) == []
+
+
+def test_outlined_examples_are_shown_large_with_slice_and_scores() -> None:
+    made = evidence(wrong=1, right=1)
+    lines = made.tables["examples"].assign(slice=["3 of 40", ""], scores="Dice 0.50, surface Dice 0.25")
+    (gallery,) = galleries(replace(made, tables={"examples": lines}), make_panels(made)[0])
+    assert gallery.outlined
+    assert {example.row for example in gallery.examples} == {"0, slice 3 of 40", "1"}
+    assert gallery.examples[0].caption == ["Dice 0.50", "surface Dice 0.25"]
+
+
+def test_plain_examples_tell_truth_and_answer() -> None:
+    made = evidence(wrong=1, right=0)
+    (gallery,) = galleries(made, make_panels(made)[0])
+    assert not gallery.outlined
+    assert gallery.examples[0].caption[0] == "true: a" and gallery.examples[0].caption[1].startswith(
+        "said: b"
+    )

@@ -5,7 +5,7 @@ import pytest
 
 from medgraft.evidence import Evidence, fact
 from medgraft.reports.panels import Panel, make_panels
-from medgraft.reports.sentences import comparison_sentences, headline
+from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 
 
 def panel(
@@ -83,3 +83,24 @@ def test_the_headline_says_who_beats_the_reference() -> None:
     assert headline(panel(SCORES, compared[1:]))[1] == (
         "Compared with base on the same rows: none is shown to be better; no difference shown for b."
     )
+
+
+def distances(undefined: int) -> Panel:
+    rows = [fact(subject="a", cohort="Porto", metric="hd95_mm", value=3.0, n=4, unit="patients")]
+    scores = pd.DataFrame({"unit": [0], "part": ["liver"], "images": [9], "undefined": [undefined]})
+    (made,) = make_panels(Evidence(pd.DataFrame(rows), tables={"scores/a/0": scores}))
+    return made
+
+
+def test_a_reader_is_told_what_became_of_undefined_distances() -> None:
+    assert distance_note(distances(0)).endswith("All are defined.")
+    told = distance_note(distances(2))
+    assert "in only one of truth and prediction has no distance" in told and "once per class." in told
+    assert distance_note(panel(SCORES)) == ""
+
+
+def test_a_difference_in_surface_dice_names_its_tolerance() -> None:
+    scores = {"a": (0.9, 0.8, 1.0), "base": (0.5, 0.4, 0.6)}
+    made = panel(scores, [difference("a", 0.1, 0.3, "surface_dice_2mm")], "surface_dice_2mm")
+    ((verdict, told),) = comparison_sentences(made)
+    assert verdict == "better" and "+0.200 in surface Dice at 2 mm" in told

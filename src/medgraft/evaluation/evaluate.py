@@ -23,6 +23,7 @@ from medgraft.statistics.bootstrap import bootstrap_interval
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
     from medgraft.models.model import Model
+    from medgraft.types import JSON
 
 FEW_UNITS = 10
 
@@ -91,7 +92,7 @@ def evaluate(
         lines.append({"image": name, "subject": subject, "cohort": cohort.name, **line})
     if lines:
         tables["examples"] = pd.DataFrame(lines)
-    entry = {
+    entry: JSON = {
         "what": "evaluate",
         "subject": subject,
         "cohort": cohort.name,
@@ -110,6 +111,8 @@ def evaluate(
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
+    if model.spec.kind == "segment":
+        entry["tolerance_mm"] = tolerance_mm
     return Evidence(pd.DataFrame(facts), (entry,), tables, images, measured.warnings + _warnings(cohort))
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 LONGEST_SIDE = 192
+OUTLINED_SIDE = 320  # fine outlines have to be seen
 TRUTH_COLOUR = (0, 200, 80)
-PREDICTION_COLOUR = (230, 40, 160)
+PREDICTION_COLOUR = (255, 60, 190)
+AGREED_COLOUR = (255, 255, 255)
 
 
 def choose_examples(wrongness: np.ndarray, count: int) -> list[int]:
@@ -31,11 +33,12 @@ def choose_examples(wrongness: np.ndarray, count: int) -> list[int]:
 def thumbnail(
     array: np.ndarray, truth: np.ndarray | None = None, predicted: np.ndarray | None = None
 ) -> np.ndarray:
-    """A picture for a report, at most 192 pixels a side, with the outlines of masks drawn on.
+    """A picture for a report, at most 192 pixels a side, or 320 with the outlines of masks drawn on.
 
     Args:
         array: (H, W, C), any dtype; 8-bit as it is, the rest stretched from its 1st to its 99th percentile.
-        truth, predicted: (H, W) integer masks; the truth's outline is green, the prediction's magenta.
+        truth, predicted: (H, W) integer masks; the truth's outline is green, the prediction's magenta, and
+            where both run together it is white.
 
     Returns: (h, w, 3) uint8.
 
@@ -45,16 +48,21 @@ def thumbnail(
     from PIL import Image
 
     picture = Image.fromarray(_to_rgb(array))
-    scale = LONGEST_SIDE / max(picture.size)
+    scale = (LONGEST_SIDE if truth is None else OUTLINED_SIDE) / max(picture.size)
     if truth is not None or scale < 1:  # small ones grow where fine outlines have to be seen
         picture = picture.resize(
             (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         )
     shown = np.array(picture)
+    agreed = np.ones(shown.shape[:2], dtype=bool)
     for mask, colour in ((truth, TRUTH_COLOUR), (predicted, PREDICTION_COLOUR)):
         if mask is not None:
             resized = Image.fromarray(mask.astype(np.int32)).resize(picture.size, Image.Resampling.NEAREST)
-            shown[_outline(np.asarray(resized))] = colour
+            outline = _outline(np.asarray(resized))
+            shown[outline] = colour
+            agreed &= outline
+    if truth is not None and predicted is not None:
+        shown[agreed] = AGREED_COLOUR
     return shown
 
 
@@ -69,8 +77,12 @@ def _to_rgb(array: np.ndarray) -> np.ndarray:
 
 
 def _outline(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a class whose neighbour below or to the right, above or to the left, is of another."""
+    """Pixels of a class within two of another class, above or below, to the left or to the right."""
     edge = np.zeros(mask.shape, dtype=bool)
+    edge[:-2] |= mask[:-2] != mask[2:]
+    edge[2:] |= mask[2:] != mask[:-2]
+    edge[:, :-2] |= mask[:, :-2] != mask[:, 2:]
+    edge[:, 2:] |= mask[:, 2:] != mask[:, :-2]
     edge[:-1] |= mask[:-1] != mask[1:]
     edge[1:] |= mask[1:] != mask[:-1]
     edge[:, :-1] |= mask[:, :-1] != mask[:, 1:]

@@ -62,7 +62,7 @@ def draw_examples(
     Args:
         kept: of each row.
         overlap: (N,) Dice of each row, mean over the foreground.
-        said: what to tell of each row's prediction.
+        said: scores of each row, in words.
         count: how many at most.
     """
     wrongness = np.median(overlap) - overlap
@@ -75,7 +75,8 @@ def draw_examples(
             "row": int(cohort.table.index[row]),
             "slice": f"{of_row.place + 1} of {of_row.slices}" if of_row.slices else "",
             "truth": "green outline",
-            "predicted": f"magenta outline, {said[row]}",
+            "predicted": "magenta outline",
+            "scores": said[row],
             "confidence": float(overlap[row]),
             "worst": bool(wrongness[row] > 0),
         }

@@ -27,21 +27,22 @@ class Cell(NamedTuple):
     seeds: tuple[float, ...]
     stands_out: bool = False
     undefined: str = ""
+    digits: int = 3
 
     @property
     def shown(self) -> str:
         """The mean, as text."""
-        return number(self.value)
+        return number(self.value, self.digits)
 
     @property
     def interval(self) -> str:
         """The interval, as text; empty where there is none."""
-        return span(self.low, self.high)
+        return span(self.low, self.high, self.digits)
 
     @property
     def spread_shown(self) -> str:
         """The spread over seeds, as text; empty with one seed."""
-        return f"±{number(self.spread)}" if math.isfinite(self.spread) else ""
+        return f"±{number(self.spread, self.digits)}" if math.isfinite(self.spread) else ""
 
 
 class Table(NamedTuple):
@@ -77,7 +78,8 @@ def make_cell(panel: Panel, subject: str, metric: str, part: str = "") -> Cell |
         return None
     rows = rows[rows["value"].notna()]
     values = rows["value"].to_numpy()
-    undefined = _count_undefined(panel, subject, part) if describe_score(metric).is_distance else ""
+    is_distance = describe_score(metric).is_distance
+    undefined = _count_undefined(panel, subject, part) if is_distance else ""
     if not len(values):
         return Cell(math.nan, math.nan, math.nan, math.nan, (), undefined=undefined)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
@@ -89,6 +91,7 @@ def make_cell(panel: Panel, subject: str, metric: str, part: str = "") -> Cell |
         spread,
         tuple(values.tolist()),
         undefined=undefined,
+        digits=2 if is_distance else 3,
     )
 
 
@@ -113,11 +116,14 @@ def score_table(panel: Panel) -> Table:
 
 
 def part_tables(panel: Panel) -> list[tuple[str, Table]]:
-    """For every score that is known by class, the classes side by side."""
+    """For every score that is known by class, the classes side by side; a single class repeats the whole."""
     tables = []
+    whole = set(panel.facts.loc[panel.facts["part"] == "", "metric"])
     for name in in_order(set(panel.facts.loc[panel.facts["part"] != "", "metric"])):
         of_score = panel.facts[(panel.facts["metric"] == name) & (panel.facts["part"] != "")]
         parts = list(dict.fromkeys(of_score["part"]))
+        if len(parts) == 1 and name in whole:
+            continue
         tables.append(
             (describe_score(name).label, _table(parts, panel, [_column(panel, name, part) for part in parts]))
         )

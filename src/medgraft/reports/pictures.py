@@ -14,13 +14,16 @@ from medgraft.evidence import Evidence
 from medgraft.reports.panels import Panel
 from medgraft.reports.wording import percent
 
-LONGEST_SIDE = 224
+LONGEST_SIDE = 320
 PNG_LIMIT = 30_000
 SHOWN = 12
 
 
 class Example(NamedTuple):
-    """One example: its picture and what was said about it; of a volume, `row` also tells the slice."""
+    """One example: its picture and what was said about it; of a volume, `row` also tells the slice.
+
+    scores: of one whose masks are drawn as outlines; empty for others.
+    """
 
     picture: str
     row: str
@@ -28,6 +31,15 @@ class Example(NamedTuple):
     predicted: str
     confidence: str
     wrong: bool
+    scores: str
+
+    @property
+    def caption(self) -> list[str]:
+        """What was true and what was said, or the scores."""
+        if self.scores:
+            return self.scores.split(", ")
+        confidence = f" ({self.confidence})" if self.confidence else ""
+        return [f"true: {self.truth}", f"said: {self.predicted}{confidence}"]
 
 
 class Gallery(NamedTuple):
@@ -36,6 +48,11 @@ class Gallery(NamedTuple):
     subject: str
     examples: list[Example]
     left_out: int
+
+    @property
+    def outlined(self) -> bool:
+        """True if masks are drawn on the pictures, which are then shown larger."""
+        return any(example.scores for example in self.examples)
 
 
 def galleries(evidence: Evidence, panel: Panel) -> list[Gallery]:
@@ -68,7 +85,7 @@ def recorded_pictures(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def data_uri(image: NDArray[np.uint8]) -> str:
-    """An image inside the page: PNG, or JPEG where that would be large; at most 224 pixels a side."""
+    """An image inside the page: PNG, or JPEG where that would be large; at most 320 pixels a side."""
     from PIL import Image
 
     picture = Image.fromarray(image)
@@ -105,4 +122,5 @@ def _example(evidence: Evidence, line: dict[object, object], has_confidence: boo
         predicted=text("predicted"),
         confidence=percent(float(confidence)) if tells else "",  # type: ignore[arg-type]
         wrong=bool(line.get("worst") is True or line.get("worst") == 1),
+        scores=text("scores"),
     )
