@@ -1,0 +1,41 @@
+"""The commands of docs/layouts.md, run as they stand there on made sets, with short trainings."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.data.layouts.test_chestxray14 import chestxray14
+from tests.data.layouts.test_chexpert import chexpert
+from tests.data.layouts.test_decathlon import decathlon
+from tests.data.layouts.test_medmnist import stored
+from typer.testing import CliRunner
+
+from medgraft.cli.main import app
+
+PAGE = (Path(__file__).parents[3] / "docs" / "layouts.md").read_text(encoding="utf-8")
+SHORT = ["--limit-epochs", "1", "--limit-steps", "1", "--threads", "1", "--device", "cpu"]
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_page_work_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decathlon(tmp_path / "Task04_Hippocampus")
+    decathlon(tmp_path / "Task01_BrainTumour", channels=4)
+    chexpert(tmp_path / "CheXpert-v1.0-small")
+    chestxray14(tmp_path / "ChestX-ray14")
+    stored(tmp_path / "pathmnist_64.npz", (64, 64, 3), classes=9)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^medgraft .*$", PAGE, flags=re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["check"] + ["adapt"] * 4 + [
+        "evaluate",
+        "adapt",
+        "predict",
+    ]
+    for command in commands:
+        words = shlex.split(command)[1:]
+        result = CliRunner().invoke(app, words + (SHORT if words[0] == "adapt" else []))
+        assert result.exit_code == 0, f"{command}: {result.output}"
