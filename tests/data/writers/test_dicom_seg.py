@@ -141,6 +141,7 @@ def test_segments_lie_on_the_slices_of_the_series(tmp_path: Path, positions: Any
     written = write_mask(labels_of(tmp_path / "s"), tmp_path / "s", tmp_path / "mask", classes=CLASSES)
     assert written == tmp_path / "mask.dcm"
     assert places_by_highdicom(written) == expected_places(numbered(3), positions, orientation)
+    np.testing.assert_array_equal(read_mask(written, tmp_path / "s").array[..., 0], labels_of(tmp_path / "s"))
     segmentation = highdicom.seg.segread(written)
     assert segmentation.FrameOfReferenceUID == FRAME and segmentation.StudyInstanceUID == STUDY
     assert {uid for *_, uid in segmentation.get_source_image_uids()} == set(uids)
@@ -201,6 +202,7 @@ def test_one_frame_of_an_enhanced_file_has_a_mask_at_its_place(tmp_path: Path, f
     written = write_mask(labels_of(reference), reference, tmp_path / "mask", classes=CLASSES)
     expected = expected_places(numbered(3)[frame : frame + 1], positions[frame : frame + 1], SAGITTAL)
     assert places_by_highdicom(written) == expected
+    np.testing.assert_array_equal(read_mask(written, reference).array[..., 0], labels_of(reference))
     derived = highdicom.seg.segread(written).PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0]
     assert int(derived.SourceImageSequence[0].ReferencedFrameNumber) == frame + 1
 
@@ -248,6 +250,7 @@ def test_a_radiograph_without_frame_of_reference_is_referred_to_by_its_pixels(tm
     assert "FrameOfReferenceUID" not in segmentation
     pixels = segmentation.get_pixels_by_source_instance([uid], combine_segments=True)
     np.testing.assert_array_equal(pixels[0], label_of(numbered(1)[0].astype(int)))
+    np.testing.assert_array_equal(read_mask(written, file).array[..., 0], labels_of(file))
 
 
 def test_a_single_slice_keeps_its_place(tmp_path: Path) -> None:
