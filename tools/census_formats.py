@@ -16,6 +16,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import permutations
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 import pydicom
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 
-from medgraft.data.readers import looks_like_series, read_image
+from medgraft.data.readers import looks_like_series, read_geometry, read_image
 from medgraft.errors import DataError
 
 SOURCES = {
@@ -37,6 +38,8 @@ SOURCES = {
 """Distribution -> the module it installs and the folder of test files within."""
 PLUG_INS = {"pyjpegls": "jpeg_ls", "python-gdcm": "gdcm", "pylibjpeg-openjpeg": "openjpeg"}
 """Distribution -> the module it installs."""
+BY_NIBABEL = {".nii": "NIfTI", ".gz": "NIfTI", ".mgz": "MGH", ".mgh": "MGH", ".mnc": "MINC"}
+"""Endings of files that nibabel reads."""
 HEAD = """# What medgraft opens
 
 | format | names | read as |
@@ -44,13 +47,26 @@ HEAD = """# What medgraft opens
 | PNG, JPEG, BMP | `.png .jpg .jpeg .bmp` | (H, W, C), 8 or 16 bits; `#x,y,width,height` for a region |
 | TIFF | `.tif .tiff` | (H, W, C), or (D, H, W, C) for several pages |
 | DICOM, a file | `.dcm .dicom`, or any name with the DICOM mark | (H, W, C), or (D, H, W, C) for several frames; values in the modality's unit, colour as RGB; `#frame:12` for a frame |
-| DICOM, a folder or zip | a folder with files of a series, or a `.zip` of one | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
-| NIfTI | `.nii .nii.gz` | (D, H, W, 1) in canonical orientation; `#slice:12` for a slice, `#channels` where a fourth axis holds sequences |
+| DICOM, many files | a folder with files of a series, a `.zip` of one, or a file named `DICOMDIR` | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
+| DICOM segmentation | as a mask: a file of binary, fractional or label-map segments | (D, H, W, 1) on the voxels of the image of its row; labels are the segments' numbers |
+| NIfTI, MGH, MINC 1 | `.nii .nii.gz .mgh .mgz .mnc` | (D, H, W, 1); `#slice:12` for a slice, `#channels` where a fourth axis holds sequences |
 | NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item, `:volume` at the end where three axes are a volume |
 
-JPEG-LS needs `pyjpegls`, lossless JPEG `python-gdcm`, JPEG 2000 beyond what Pillow decodes `pylibjpeg` with
-`pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in a sentence that names them.
+JPEG-LS is decoded by `pyjpegls`, which highdicom brings along. Lossless JPEG needs `python-gdcm`, JPEG 2000 beyond what
+Pillow decodes `pylibjpeg` with `pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in a
+sentence that names them.
 JPEG of 12 bits has no decoder under a permissive licence here: decompress it first, for example with DCMTK.
+
+Contours (RTSTRUCT), segments that overlap, Analyze, MINC 2 and pairs of header and voxel file (`.hdr .img`, `.PAR .REC`,
+`.HEAD .BRIK`) are refused in a sentence that says what to convert them to.
+
+## How volumes lie
+
+A volume has the same axes whatever file it comes from: D runs from the feet to the head, H from the front to the back, W
+from the patient's right to the left, as nearly as whole axes allow; nothing is resampled. So an axial slice is what a
+radiologist looks at, and an axial DICOM series stays as its files are; sagittal and coronal series and NIfTI are turned.
+A single slice or image is not turned: axial ones then equal the slices of a volume. A mask in NIfTI therefore fits
+an image in DICOM. `read_geometry(image)` tells where the array lies and turns masks back to the file's own axes.
 
 ## Census
 
@@ -121,17 +137,28 @@ def try_to_open(path: Path) -> Outcome:
         return Outcome("refused", shorten(error, path))
     except Exception as error:
         return Outcome("fault", repr(error))
-    if path.is_dir():
+    if path.is_dir() or path.name == "DICOMDIR":
+        if not same_as_files(path, picture.array):
+            return Outcome("fault", "the numbers differ from those of its files")
         return Outcome("opened", "a series of DICOM files")
-    is_same = same_as_nibabel if path.name.endswith((".nii", ".nii.gz")) else same_as_pydicom
+    is_same = same_as_nibabel if path.name.endswith(tuple(BY_NIBABEL)) else same_as_pydicom
     if not is_same(path, picture.array):
         return Outcome("fault", "the numbers differ from those of the package's own reader")
     return Outcome("opened", f"{'a volume' if picture.array.ndim == 4 else 'an image'} of {path_kind(path)}")
 
 
 def path_kind(path: Path) -> str:
-    """NIfTI or DICOM."""
-    return "NIfTI" if path.name.endswith((".nii", ".nii.gz")) else "DICOM"
+    """What the name tells."""
+    return BY_NIBABEL.get(path.suffix, "DICOM")
+
+
+def same_as_files(path: Path, array: np.ndarray) -> bool:
+    """Whether each slice of a series holds what its file does alone."""
+    if array.ndim == 3:
+        return True  # of one file, which is compared itself
+    geometry = read_geometry(path)
+    slices = geometry.to_stored(array)
+    return all(np.array_equal(slice, read_image(file).array) for slice, file in zip(slices, geometry.files))
 
 
 def same_as_pydicom(path: Path, array: np.ndarray) -> bool:
@@ -155,9 +182,12 @@ def same_as_pydicom(path: Path, array: np.ndarray) -> bool:
                 expected = expected * float(scale.RescaleSlope) + float(scale.RescaleIntercept)
         if dataset.PhotometricInterpretation != "PALETTE COLOR":
             expected = expected[..., None]
+    if array.ndim == 4:  # in the axes of the file, its frames in whatever order
+        with suppress(DataError):
+            array = read_geometry(path).to_stored(array)
     if array.shape != expected.shape:
         return False
-    if array.ndim == 4:  # whatever their order
+    if array.ndim == 4:
         array, expected = (np.sort(each.reshape(len(each), -1), axis=0) for each in (array, expected))
     return bool(np.allclose(array, expected, rtol=1e-5))
 

@@ -34,7 +34,7 @@ import numpy as np
 
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
-from medgraft.data.readers import read_image, read_mask, room, warn_of_header
+from medgraft.data.readers import read_geometry, read_image, read_mask, room, warn_of_header
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -58,7 +58,16 @@ class Target(NamedTuple):
 
 def _open_image(path: Path) -> object:
     warn_of_header(path)
-    return read_image(path)
+    picture = read_image(path)
+    with contextlib.suppress(DataError):  # not every file tells where it lies
+        geometry = read_geometry(path)
+        assert geometry.to_stored(picture.array).shape[:3] == geometry.stored_shape
+    return picture
+
+
+def _open_segmentation(path: Path) -> object:
+    read_mask(path)
+    return read_mask(path, path.parent / "image")
 
 
 def _masks() -> list[seeds.Case]:
@@ -72,6 +81,8 @@ TARGETS = {
     "dicom series": Target(seeds.series, None, _open_image),
     "dicom zip": Target(seeds.zips, "", _open_image),
     "nifti": Target(seeds.niftis, "", _open_image),
+    "dicomdir": Target(seeds.media, "DICOMDIR", _open_image),
+    "dicom segmentation": Target(seeds.segmentations, "seg", _open_segmentation),
     "npy, npz": Target(seeds.arrays, "", _open_image),
     "masks": Target(_masks, "", read_mask),
     "manifest": Target(seeds.manifests, "t.", read_manifest),
@@ -183,6 +194,7 @@ def place_case(name: str, case: seeds.Case, folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file, data in case.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(data)
     opened = TARGETS[name].opened
     if opened is None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -355,6 +357,58 @@ def zips() -> list[Case]:
     return [{"a.zip": _zipped(case)} for case in series()]
 
 
+def media() -> list[Case]:
+    """A DICOMDIR with its files."""
+    from pydicom.fileset import FileSet
+
+    with tempfile.TemporaryDirectory() as folder:
+        medium = FileSet()
+        for dataset in _images():
+            medium.add(dataset)
+        medium.write(folder)
+        return [{file.relative_to(folder).as_posix(): file.read_bytes() for file in Path(folder).rglob("*")
+                 if file.is_file()}]  # fmt: skip
+
+
+def segmentations() -> list[Case]:
+    """Segmentations of a series of slices, with the series."""
+    from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    images, cases = _images(), []
+    described = [
+        SegmentDescription(
+            number, f"s{number}", codes.SCT.Tissue, codes.SCT.Tissue, SegmentAlgorithmTypeValues.MANUAL
+        )
+        for number in (1, 2)
+    ]
+    labels = _noise((3, 12, 10)) % 3
+    parts = (labels[..., None] == [1, 2]) * 0.9
+    for kind, pixels in (("BINARY", labels), ("LABELMAP", labels), ("FRACTIONAL", parts)):
+        made = Segmentation(
+            images, pixels, kind, described, generate_uid(), 2, generate_uid(), 1, "m", "m", "1", "1"
+        )
+        series = {f"image/{index}.dcm": _written(image) for index, image in enumerate(images)}
+        cases.append({"seg.dcm": _written(made), **series})
+    return cases
+
+
+def _images() -> list[FileDataset]:
+    """Slices of a series that name everything that others may refer to."""
+    found = []
+    for index in range(3):
+        tags = {"SOPClassUID": pydicom.uid.CTImageStorage, "SOPInstanceUID": f"1.2.9.{index}", "StudyID": "1",
+                "StudyInstanceUID": "1.2.8", "FrameOfReferenceUID": "1.2.7", "Modality": "CT", "InstanceNumber": index,
+                "StudyDate": "20200101", "StudyTime": "1200", "PatientBirthDate": "", "PatientSex": "",
+                "AccessionNumber": "", "SliceThickness": 3, "ImagePositionPatient": [0, 0, 3 * index],
+                "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]}  # fmt: skip
+        dataset = _dicom(_noise((12, 10)).astype(np.uint16), **tags)
+        dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        found.append(dataset)
+    return found
+
+
 def niftis() -> list[Case]:
     """NIfTI, plain and zipped, of several types."""
     cases = []
@@ -363,7 +417,15 @@ def niftis() -> list[Case]:
         cases += [{"a.nii": image.to_bytes()}, {"a.nii.gz": gzip.compress(image.to_bytes())}]
     scaled = nibabel.Nifti1Image(_noise((5, 6, 4)), np.eye(4)[[1, 0, 2, 3]])
     scaled.header.set_slope_inter(0.5, 3)
-    return [*cases, {"a.nii": scaled.to_bytes()}]
+    surfer = nibabel.MGHImage(_noise((5, 6, 4)).astype(np.float32), np.diag([2.0, 2, 3, 1])).to_bytes()
+    minc = (Path(nibabel.__file__).parent / "tests" / "data" / "tiny.mnc").read_bytes()
+    return [
+        *cases,
+        {"a.nii": scaled.to_bytes()},
+        {"a.mgh": surfer},
+        {"a.mgz": gzip.compress(surfer)},
+        {"a.mnc": minc},
+    ]
 
 
 def arrays() -> list[Case]:

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from medgraft.data.readers import read_image, warn_of_header
+from medgraft.data.readers import read_geometry, read_image, warn_of_header
 from medgraft.data.readers.nifti import CONFLICT
 from medgraft.errors import DataError
 
@@ -106,3 +106,32 @@ def test_channels_of_a_flipped_file_are_turned_with_it(tmp_path: Path) -> None:
 def test_a_volume_without_a_fourth_axis_has_one_channel(tmp_path: Path) -> None:
     path = write_nifti(tmp_path / "v.nii", moved(0, 0, 0), moved(0, 0, 0))
     np.testing.assert_array_equal(read_image(f"{path}#channels").array, read_image(path).array)
+
+
+@pytest.mark.parametrize("extension", ["mgh", "mgz"])
+def test_freesurfer_volumes_are_turned_like_nifti(tmp_path: Path, extension: str) -> None:
+    affine = np.array([[0, -2.0, 0, 7], [0, 0, 3.0, 8], [-5.0, 0, 0, 9], [0, 0, 0, 1]])
+    nibabel.save(nibabel.MGHImage(ARRAY.astype(np.float32), affine), tmp_path / f"v.{extension}")
+    nibabel.save(nibabel.Nifti1Image(ARRAY.astype(np.float32), affine), tmp_path / "v.nii")
+    picture, same = read_image(tmp_path / f"v.{extension}"), read_image(tmp_path / "v.nii")
+    np.testing.assert_array_equal(picture.array, same.array)
+    assert picture.spacing == pytest.approx(same.spacing)
+    one, other = read_geometry(tmp_path / f"v.{extension}"), read_geometry(tmp_path / "v.nii")
+    np.testing.assert_allclose(one.affine, other.affine, atol=1e-4)
+
+
+def test_minc_of_the_first_kind_is_read_and_of_the_second_refused() -> None:
+    folder = Path(nibabel.__file__).parent / "tests" / "data"
+    expected = nibabel.as_closest_canonical(nibabel.load(folder / "tiny.mnc")).get_fdata()
+    np.testing.assert_allclose(
+        read_image(folder / "tiny.mnc").array[..., 0], expected[::-1, ::-1].transpose(2, 1, 0)
+    )
+    with pytest.raises(DataError, match=r"small.mnc is MINC 2. Convert it to NIfTI with mnc2nii"):
+        read_image(folder / "small.mnc")
+
+
+def test_halves_of_pairs_are_refused_with_a_remedy() -> None:
+    folder = Path(nibabel.__file__).parent / "tests" / "data"
+    for name in ("analyze.hdr", "NA.PAR", "scaled+tlrc.BRIK", "example4d+orig.BRIK.gz"):
+        with pytest.raises(DataError, match=r"header and voxels in one file, but .* is half of a pair"):
+            read_image(folder / name)

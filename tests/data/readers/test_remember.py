@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +53,38 @@ def test_a_changed_file_is_decoded_anew(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"xyz")
     remembered(decoder, tmp_path / "a")
     assert decoder.decoded == ["a", "a"]
+
+
+def test_threads_that_ask_for_the_same_file_decode_it_once(tmp_path: Path) -> None:
+    file = tmp_path / "slide.png"
+    file.write_bytes(b"1")
+    start, times = threading.Barrier(4), []
+
+    def decode(path: Path, key: str | None) -> np.ndarray:
+        times.append(key)
+        time.sleep(0.05)
+        return np.ones(3)
+
+    def ask(_: int) -> np.ndarray:
+        start.wait(20)
+        return remembered(decode, file)
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(ask, range(4)))
+    assert times == [None] and all(one is found[0] for one in found)
+
+
+def test_a_file_that_could_not_be_decoded_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "slide.png"
+    file.write_bytes(b"1")
+    outcomes = iter([ValueError("damaged"), np.zeros(2)])
+
+    def decode(path: Path, key: str | None) -> np.ndarray:
+        outcome = next(outcomes)
+        if isinstance(outcome, ValueError):
+            raise outcome
+        return outcome
+
+    with pytest.raises(ValueError, match="damaged"):
+        remembered(decode, file)
+    assert remembered(decode, file).shape == (2,)

@@ -54,6 +54,9 @@ _READERS: dict[str, Reader] = {
     ".dicom": dicom.read_dicom,
     ".nii": nifti.read_nifti,
     ".nii.gz": nifti.read_nifti,
+    ".mgh": nifti.read_nifti,
+    ".mgz": nifti.read_nifti,
+    ".mnc": nifti.read_nifti,
     ".npy": arrays.read_array,
     ".npz": arrays.read_array,
     ".zip": zipped.read_zip,
@@ -76,6 +79,10 @@ _GEOMETRIES: dict[Reader, Callable[[Path, str | None], Geometry]] = {
     nifti.read_nifti: nifti.read_nifti_geometry,
     zipped.read_zip: zipped.read_zip_geometry,
 }
+
+
+HALVES = (".hdr", ".img", ".img.gz", ".par", ".rec", ".head", ".brik", ".brik.gz")
+"""Of NIfTI, Analyze, Philips and AFNI pairs: a hash of one file would not tell that the other changed."""
 
 
 def register_reader(extension: str, reader: Reader) -> None:
@@ -343,6 +350,11 @@ def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
             return readers[extension]
     if dicom.looks_like_dicom(path):
         return readers[".dcm"]
+    if name.endswith(HALVES):
+        raise DataError(
+            "Reading an image", "header and voxels in one file", f"{path} is half of a pair",
+            "Convert the pair to NIfTI (.nii.gz); Analyze does not say which side is left.",
+        )  # fmt: skip
     raise DataError(
         "Reading an image", f"a known format ({', '.join(readers)})", f"{path} is none of these",
         "Convert it, or install a reader for it.",

@@ -1,4 +1,4 @@
-"""NIfTI volumes in canonical orientation."""
+"""NIfTI volumes, and those of FreeSurfer (MGH, MGZ) and MINC 1, turned to one orientation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from medgraft.types import Picture
 CHANNELS = "channels"
 """The part that reads the fourth axis of a file as channels."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
-PACKED = {".nii": 1, ".gz": DEFLATE}
+HDF5 = b"\x89HDF\r\n\x1a\n"
+PACKED = {".nii": 1, ".gz": DEFLATE, ".mgh": 1, ".mgz": DEFLATE, ".mnc": 1}
 """Bytes that one byte of a file can hold at most."""
 TURNED = 0.5
 """Cosine between an axis by the qform and by the sform below which they contradict each other (60 degrees)."""
@@ -68,6 +69,11 @@ def read_nifti_geometry(path: Path, part: str | None) -> Geometry:
 def _open(path: Path) -> Any:
     import nibabel
 
+    with path.open("rb") as file:
+        if file.read(len(HDF5)) == HDF5:
+            raise DataError(
+                "A volume", "NIfTI, MGH, MGZ or MINC 1", f"{path} is MINC 2", "Convert it to NIfTI with mnc2nii."
+            )
     image: Any = nibabel.load(path)
     if not hasattr(image, "as_reoriented"):
         raise DataError(
@@ -84,7 +90,9 @@ def _geometry(image: Any, path: Path) -> Geometry:
 
 
 def _unit(image: Any) -> float:
-    """Millimetres of the header's unit of length."""
+    """Millimetres of the header's unit of length; formats other than NIfTI know millimetres alone."""
+    if not hasattr(image.header, "get_xyzt_units"):
+        return 1.0
     return MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
 
 
@@ -99,7 +107,7 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
         array = array[..., None]
     if array.ndim > (4 if key == CHANNELS else 3):
         raise DataError(
-            "A NIfTI image", "three dimensions", f"{path} has {array.ndim}",
+            "A volume", "three dimensions", f"{path} has {array.ndim}",
             "Save one volume per file, or name it FILE#channels where the fourth axis holds sequences of one scan.",
         )  # fmt: skip
     turned = _geometry(image, path).to_array(array)

@@ -16,6 +16,7 @@ BYTES = 2**29
 
 Decode = Callable[[Path, str | None], np.ndarray]
 _kept: OrderedDict[tuple[object, ...], np.ndarray] = OrderedDict()
+_turns: dict[tuple[object, ...], Lock] = {}
 _lock = Lock()
 
 
@@ -27,12 +28,21 @@ def remembered(decode: Decode, path: Path, key: str | None = None) -> np.ndarray
         if name in _kept:
             _kept.move_to_end(name)
             return _kept[name]
-        _make_room(keep=0)  # before the next file takes its own
-    array = decode(path, key)
-    array.setflags(write=False)
-    with _lock:
-        _kept[name] = array
-        _make_room(keep=1)
+        turn = _turns.setdefault(name, Lock())
+    with turn:  # threads that ask for the same file wait for the first of them
+        with _lock:
+            if name in _kept:
+                return _kept[name]
+            _make_room(keep=0)  # before the next file takes its own
+        try:
+            array = decode(path, key)
+            array.setflags(write=False)
+            with _lock:
+                _kept[name] = array
+                _make_room(keep=1)
+        finally:
+            with _lock:
+                _turns.pop(name, None)
     return array
 
 
