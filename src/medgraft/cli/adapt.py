@@ -65,7 +65,8 @@ def _joined(value: Any, key: str) -> Any:
 def adapt(
     ctx: typer.Context,
     manifest: Annotated[
-        Path | None, typer.Argument(help="A table, a folder with one folder per class, or a published data set.")
+        Path | None,
+        typer.Argument(help="A table, a folder with one folder per class, or a published data set."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the model, run.json and logs; required.")

@@ -130,7 +130,7 @@ def _score(table: pd.DataFrame, metric: str) -> Metric:
     if is_share_of_masks(metric):
         # per unit, the mean over the classes of the foreground
         values = _by_position(table, metric)[metric].to_numpy()
-        return lambda rows: float(values[rows].mean())
+        return WeightedMetric(lambda weights: weights @ values / weights.sum(axis=1), len(values))
     return metric_of(from_table(table), MEASURES[metric])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,13 +15,12 @@ from medgraft.evaluation.spacing import COLUMN, Spacing, manifest_spacings, spac
 from medgraft.metrics.segmentation import Overlap, count_overlap
 from medgraft.metrics.surface import check_tolerance, compare_surfaces
 from medgraft.metrics.surface_counts import SurfaceCounts
+from medgraft.statistics.bootstrap import Metric, WeightedMetric
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
     from medgraft.models.model import Model
-    from medgraft.statistics.bootstrap import Metric
 
-logger = logging.getLogger(__name__)
 PERCENTILE = 95.0
 
 
@@ -134,15 +132,16 @@ def _scores(table: pd.DataFrame) -> list[tuple[str, str, Metric]]:
     return found
 
 
-def _mean_of_defined(values: np.ndarray) -> Metric:
-    """The mean over rows; undefined distances are left out here and counted in the table."""
+def _mean_of_defined(values: np.ndarray) -> WeightedMetric:
+    """The mean over units; undefined distances are left out here and counted in the table."""
+    defined = ~np.isnan(values)
+    numbers = np.where(defined, values, 0.0)
 
-    def mean(rows: np.ndarray) -> float:
-        defined = values[rows]
-        defined = defined[~np.isnan(defined)]
-        return float(defined.mean()) if len(defined) else float("nan")
+    def mean(weights: np.ndarray) -> np.ndarray:
+        counted = weights @ defined
+        return np.where(counted > 0, weights @ numbers / np.maximum(counted, 1), np.nan)
 
-    return mean
+    return WeightedMetric(mean, len(values))
 
 
 def _warnings(cohort: Cohort, scored: Scored) -> tuple[str, ...]:
