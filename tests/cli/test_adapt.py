@@ -87,6 +87,21 @@ def test_a_record_is_repeated_to_the_byte(medgraft, table, tmp_path, name):
     assert weights(tmp_path / "run") == weights(tmp_path / "again")
 
 
+def test_workers_and_cache_change_no_byte(medgraft, table, tmp_path):
+    plain, kept, again = (tmp_path / name for name in ("plain", "kept", "again"))
+    for out, words in ((plain, ("--workers", 0)), (kept, ("--workers", 2, "--cache", tmp_path / "cache"))):
+        told = medgraft("adapt", table, *SOURCE, *SHORT, "--out", out, *words)
+        assert told.exit_code == 0, told.output
+    entries = sorted((tmp_path / "cache").rglob("*.arrays"))
+    told = medgraft(
+        "adapt", "--config", plain, "--out", again, "--cache", tmp_path / "cache", "--workers", 1, "--quiet"
+    )
+    assert told.exit_code == 0, told.output
+    assert weights(plain) == weights(kept) == weights(again)
+    assert entries and sorted((tmp_path / "cache").rglob("*.arrays")) == entries
+    assert not {"workers", "cache"} & set(recipe(kept)["run"])  # they do not decide the result
+
+
 def test_the_same_command_again_says_the_same_and_does_nothing(medgraft, table, tmp_path):
     words = ("adapt", table, *SOURCE, *SHORT[:-1], "--out", tmp_path / "run")
     first = medgraft(*words)

@@ -281,14 +281,8 @@ class Cohort:
         def keeps(column: str) -> bool:
             if column in TRUTH_COLUMNS or column.startswith(LABEL_PREFIX):
                 return "truth" in kept
-            named: dict[str, Field] = {
-                "patient": "patients",
-                "site": "sites",
-                "imperfect_boxes": "imperfect_boxes",
-            }
-            named["split_unit"] = "patients"
-            if column in named:
-                return named[column] in kept
+            if column in FIELD_OF_COLUMN:
+                return FIELD_OF_COLUMN[column] in kept
             return column in ("image", "split") or "attributes" in kept
 
         columns = [column for column in self._table.columns if keeps(str(column))]
@@ -353,16 +347,9 @@ class Cohort:
         if self.recipe is not None:
             recipe = {**self.recipe, "operations": [*self.recipe["operations"], [operation, arguments]]}
         view = Cohort(
-            table,
-            kind=self.kind,
-            classes=self.classes,
-            root=self.root,
-            name=self.name,
-            notes=self.notes,
-            uncertain=self.uncertain,
-            recipe=recipe,
-            arrays=self._arrays,
-        )
+            table, kind=self.kind, classes=self.classes, root=self.root, name=self.name, notes=self.notes,
+            uncertain=self.uncertain, recipe=recipe, arrays=self._arrays,
+        )  # fmt: skip
         view._files = self._files
         return view
 
