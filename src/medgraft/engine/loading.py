@@ -27,7 +27,8 @@ MOST_WORKERS = 8
 
 def usual_workers() -> int:
     """Threads that read and prepare when nobody says how many: one per core that this process may use, at most 8."""
-    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+    has_affinity = hasattr(os, "sched_getaffinity")  # only Linux tells what this process may use
+    return min(MOST_WORKERS, len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1)
 
 
 class Loader:
