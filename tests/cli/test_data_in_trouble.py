@@ -62,7 +62,7 @@ def test_a_truncated_volume_between_whole_ones_is_named_and_the_rest_can_go_on(
     assert medgraft(*words, tmp_path / "whole").exit_code == 0
     whole = truncate(volumes[1])
     told = refused(*words, tmp_path / "out")
-    assert "needs a whole, readable file" in told and f"row 2, image {volumes[1]}" in told
+    assert "Reading an image needs a whole" in told and f"row 2, image {volumes[1]}" in told
     assert not (tmp_path / "out" / "predictions.csv").exists()
     assert not list(tmp_path.glob("out/masks/*")) and not list((tmp_path / "out").rglob("*.tmp"))
     volumes[1].write_bytes(whole)

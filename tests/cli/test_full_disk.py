@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from medgraft.engine import checkpoint, loop
+from medgraft.models.model import Model
+from medgraft.testing import make_model
 
 SOURCE = ("--source", "random/test_resnet", "--device", "cpu", "--quiet")
 WORDS = (
@@ -145,6 +147,34 @@ def test_predictions_and_evidence_are_whole_or_absent(medgraft, refused, trained
         assert str(file) in told and "File too large" in told
         assert not file.exists() and not temporary_files(tmp_path)
         assert medgraft(*words).exit_code == 0 and file.exists()
+
+
+def test_masks_that_were_done_wait_until_there_is_room(
+    medgraft, refused, on_disk, tmp_path, monkeypatch
+) -> None:
+    table = on_disk("segment")
+    model = make_model("segment").save(tmp_path / "model")
+    words = ("predict", model, table, "--device", "cpu", "--quiet", "--out")
+    batches: list[int] = []
+    predict = Model.predict
+
+    def counted(model: Model, images: Any, rows: Any = None) -> Any:
+        batches.append(len(images))
+        return predict(model, images, rows)
+
+    monkeypatch.setattr(Model, "predict", counted)
+    assert medgraft(*words, tmp_path / "whole").exit_code == 0
+    assert batches == [16, 16, 4]
+    with monkeypatch.context() as patches:
+        full_in(patches, "medgraft.api.masks.write_mask", 22, 20)
+        told = refused(*words, tmp_path / "out")
+    assert "room and permission" in told and "File too large" in told
+    assert not (tmp_path / "out" / "masks").exists() and not list(tmp_path.rglob("*.tmp"))
+    batches.clear()
+    assert medgraft(*words, tmp_path / "out").exit_code == 0
+    assert batches == [16, 4]  # the second batch again as a whole, for the same bits
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert not temporary_files(tmp_path / "out")
 
 
 def test_a_report_that_is_replaced_stays_as_it_was(medgraft, refused, trained, tmp_path) -> None:

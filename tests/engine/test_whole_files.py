@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medgraft.engine.whole_files import temporary_beside, write_text, written_together, written_whole
+from medgraft.engine.whole_files import temporary_beside, write_text, written_whole
 from medgraft.errors import RunError, cannot_write
 
 
@@ -48,29 +48,9 @@ def test_a_disk_that_tells_late_that_it_is_full_keeps_the_earlier_file(
 
 def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
     (tmp_path / ".a.txt.4711.tmp").write_text("half")
-    (tmp_path / ".masks.4711.tmp").mkdir()
-    (tmp_path / ".masks.4711.tmp" / "row-000001.png").write_text("half")
     (tmp_path / ".other.txt.4711.tmp").write_text("of another file")
     write_text(tmp_path / "a.txt", "whole")
-    with written_together(tmp_path / "masks") as place:
-        (place / "row-000001.png").write_text("whole")
-    assert names(tmp_path) == [".other.txt.4711.tmp", "a.txt", "masks"]
-
-
-def test_files_move_into_a_folder_together_beside_those_that_are_there(tmp_path: Path) -> None:
-    with written_together(tmp_path / "masks") as place:
-        (place / "1.png").write_text("one")
-        assert place.parent == tmp_path and not (tmp_path / "masks").exists()
-    with written_together(tmp_path / "masks") as place:
-        (place / "2.png").write_text("two")
-    assert names(tmp_path) == ["masks"] and names(tmp_path / "masks") == ["1.png", "2.png"]
-
-
-def test_no_file_moves_where_one_fails_and_a_new_folder_is_not_left_empty(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), written_together(tmp_path / "new" / "masks") as place:
-        (place / "1.png").write_text("one")
-        raise ZeroDivisionError
-    assert names(tmp_path) == []
+    assert names(tmp_path) == [".other.txt.4711.tmp", "a.txt"]
 
 
 def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:

@@ -17,13 +17,15 @@ from medgraft.data.cohort import Cohort
 from medgraft.data.readers import hash_of_file, split_part
 from medgraft.data.writers import MaskFormat, write_mask
 from medgraft.engine.flips import Axis
-from medgraft.engine.predict import PredictedMask, predict_masks
+from medgraft.engine.predict import PredictedMask, batch_rows, needs_windows, predict_masks
 from medgraft.engine.whole_files import write_text, written_whole
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.model import Model
 from medgraft.types import JSON
 
 MASKS, UNFINISHED = "masks", ".unfinished"
+BATCH = 16
+"""Images in one forward pass, as long as they are no volumes."""
 
 
 class Written(NamedTuple):
@@ -55,9 +57,12 @@ def predict_and_write(
             shares[mask.row] = _shares(mask.labels, classes)
         return Written([], shares)
     unfinished = _Unfinished(out / UNFINISHED, model, cohort, flips, format)
-    left = [row for row in range(len(cohort)) if not unfinished.is_done(row)]
+    left = _left(model, cohort, unfinished)
+    masks = predict_masks(
+        model, cohort.take(left), batch_size=BATCH, device=device, flips=flips, shown=progress
+    )
     try:
-        for mask in predict_masks(model, cohort.take(left), device=device, flips=flips, shown=progress):
+        for mask in masks:
             unfinished.keep(mask._replace(row=left[mask.row]))
     finally:
         with suppress(OSError):  # folders that hold something stay
@@ -108,6 +113,13 @@ class _Unfinished:
 
     def _record_of(self, row: int) -> Path:
         return self.folder / f"{self.keys[row]}.json"
+
+
+def _left(model: Model, cohort: Cohort, unfinished: _Unfinished) -> list[int]:
+    """Rows to predict, in whole batches: what stands beside an image may decide the last bit, or the whole scan."""
+    alone = model.predict_by == "image" and needs_windows(model.spec.preparation, cohort)
+    together = [[row] for row in range(len(cohort))] if alone else batch_rows(model, cohort, BATCH)
+    return [int(row) for rows in together if not all(map(unfinished.is_done, rows)) for row in rows]
 
 
 def _shares(labels: np.ndarray, classes: int) -> np.ndarray:
