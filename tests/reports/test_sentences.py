@@ -104,3 +104,13 @@ def test_a_difference_in_surface_dice_names_its_tolerance() -> None:
     made = panel(scores, [difference("a", 0.1, 0.3, "surface_dice_2mm")], "surface_dice_2mm")
     ((verdict, told),) = comparison_sentences(made)
     assert verdict == "better" and "+0.200 in surface Dice at 2 mm" in told
+
+
+def test_a_handful_of_units_shows_nothing_whatever_its_interval() -> None:
+    few = [difference("a", 0.1, 0.3) | {"n": 3}, difference("b", -0.4, -0.2) | {"n": 3}]
+    made = panel(SCORES, few)
+    assert {verdict for verdict, _ in comparison_sentences(made)} == {"open"}
+    assert all("too few to show a difference" in told for _, told in comparison_sentences(made))
+    assert headline(made)[-1].endswith("are too few to show a difference.")
+    enough = panel(SCORES, [line | {"n": 6} for line in few])
+    assert [verdict for verdict, _ in comparison_sentences(enough)] == ["better", "worse"]

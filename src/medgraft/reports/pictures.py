@@ -91,11 +91,11 @@ def data_uri(image: NDArray[np.uint8]) -> str:
     picture = Image.fromarray(image)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
+    picture.save(file, format="PNG")
     kind = "png"
     if file.tell() > PNG_LIMIT:
         file, kind = io.BytesIO(), "jpeg"
-        picture.save(file, format="JPEG", quality=88)
+        picture.save(file, format="JPEG", quality=88, subsampling=0)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

@@ -18,6 +18,10 @@ from medgraft.reports.wording import (
 )
 
 
+FEWEST_UNITS = 6
+"""With fewer, differences of one sign in all of them are no surprise yet: 2 * 0.5**5 > 0.05 (sign test)."""
+
+
 def headline(panel: Panel) -> list[str]:
     """Who comes first by the main score, who follows, and what the intervals allow to say about it."""
     defined: list[tuple[str, Cell]] = []
@@ -41,6 +45,9 @@ def headline(panel: Panel) -> list[str]:
 
 def _against_reference(panel: Panel) -> list[str]:
     """One sentence per reference: who is shown to be better, who worse, and for whom nothing is shown."""
+    units = panel.comparisons["n"].min() if "n" in panel.comparisons else math.nan
+    if units < FEWEST_UNITS:
+        return [f"{panel.units or f'{units:.0f} units'} are too few to show a difference."]
     verdicts: dict[str, dict[str, list[str]]] = {}
     for row, (verdict, _) in zip(
         panel.comparisons.to_dict("records"), comparison_sentences(panel), strict=True
@@ -65,6 +72,8 @@ def comparison_sentences(panel: Panel) -> list[tuple[str, str]]:
         score = describe_score(str(row["metric"]))
         difference, low, high = (float(row[name]) for name in ("difference", "low", "high"))
         verdict, words = _verdict(low, high, score.higher_is_better)
+        if float(str(row.get("n", math.nan))) < FEWEST_UNITS:
+            verdict, words = "open", "too few to show a difference"
         interval = f" ({percent(panel.level)} interval {span(low, high)})" if span(low, high) else ""
         basis = counted(int(row["seeds"]), "seed") if "seeds" in row and row["seeds"] == row["seeds"] else ""
         units = _units(panel, row)

@@ -70,10 +70,10 @@ def subjects(quick: bool) -> list[Subject]:
     few, many = FEW
     found = [
         Subject(UNADAPTED, 0, grafted=True),
-        Subject(f"fine-tuning, {few} slices", few, grafted=True),
-        Subject(f"fine-tuning, {many} slices", many, grafted=True),
-        Subject(f"from scratch, {few} slices", few, grafted=False),
-        Subject("from scratch, all 20 slices", None, grafted=False),
+        Subject(f"fine-tuning with {few} slices", few, grafted=True),
+        Subject(f"fine-tuning with {many} slices", many, grafted=True),
+        Subject(f"from scratch with {few} slices", few, grafted=False),
+        Subject("from scratch with all 20 slices", None, grafted=False),
     ]
     return [subject for subject in found if not (quick and subject.slices == few and not subject.grafted)]
 
