@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -84,13 +85,29 @@ def start(command: Command, out: Path) -> subprocess.Popen[bytes]:
 
 
 def finish(command: Command, out: Path) -> float:
-    """Run a command to its end; returns its seconds."""
-    started = time.monotonic()
+    """Run a command to its end; returns its seconds of processor time."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = start(command, out)
     _, errors = process.communicate()
     if process.returncode:
         sys.exit(f"{command.name} ended with {process.returncode}: {errors.decode()}")
-    return time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Kill a process once it has used so much processor time; False where it ended before."""
+    while process.poll() is None:
+        try:
+            fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:  # it ended just now
+            continue
+        if (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") >= seconds:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.003)
+    process.communicate()
+    return process.returncode == -signal.SIGKILL
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -146,15 +163,10 @@ def kill_and_repeat(
     found: list[str] = []
     for _ in range(2 if moments.random() < 1 / 3 else 1):
         moment = moments.uniform(0.4, 1.0) * seconds
-        process = start(command, out)
-        try:
-            process.communicate(timeout=moment)
+        if not kill_after(start(command, out), moment):
             break  # too late
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.communicate()
-            killed.append(moment)
-            found.append(describe(out))
+        killed.append(moment)
+        found.append(describe(out))
     if not killed:
         return None
     finish(command, out)
@@ -179,9 +191,9 @@ def write(path: Path, lines: Sequence[Killed], durations: dict[str, float], seed
         "",
         "Compared are the hashes of all files in the output folder: weights, model description, run.json (without",
         "seconds, versions and the command's words), log.csv and records (without seconds), predictions.csv, masks.",
-        "Moments are uniform between two fifths and the whole of an uninterrupted run, which begins with seconds of",
-        "imports; a kill that came too late is drawn again and not counted. Samples of the package, one thread;",
-        f"uninterrupted: {took}.",
+        "Moments are seconds of processor time (Linux counts them in hundredths), uniform between two fifths and the",
+        "whole of an uninterrupted run, which begins with seconds of imports; a kill that came too late is drawn again",
+        f"and not counted. Samples of the package, one thread; uninterrupted: {took}.",
         "",
         "| command | killed after | what was there | same bytes | temporary files |",
         "|---|---|---|---|---|",
