@@ -110,14 +110,20 @@ def main() -> int:
         return work(options.only[0], options.seed, options.seconds, options.work)
     options.findings.mkdir(parents=True, exist_ok=True)
     totals = options.findings / "totals.json"
-    found = json.loads(totals.read_text()) if totals.exists() else {}
+    is_found = False
     for name in options.only:
-        found[name] = fuzz(name, options.seconds, options.seed, options.findings)
-        print(f"{name}: {found[name]}", flush=True)
-        totals.write_text(json.dumps(found))
+        counted = fuzz(name, options.seconds, options.seed, options.findings)
+        is_found = is_found or bool(counted["findings"])
+        print(f"{name}: {counted}", flush=True)
+        totals.write_text(json.dumps({**_read(totals), name: counted}))
     if options.out:
-        options.out.write_text(page(found), encoding="utf-8")
-    return int(any(found[name]["findings"] for name in options.only))
+        options.out.write_text(page(_read(totals)), encoding="utf-8")
+    return int(is_found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def fuzz(name: str, seconds: float, seed: int, findings: Path) -> dict[str, Any]:
@@ -303,7 +309,9 @@ def page(found: dict[str, Any]) -> str:
         f"name, within {HANG:.0f} s of work and {MEMORY // 2**30} GiB of memory. It wrote this page.\n",
         "| reader | minutes | files opened | refused in one sentence | findings |\n|---|---|---|---|---|",
     ]
-    for name, row in found.items():
+    for name in TARGETS:
+        if (row := found.get(name)) is None:
+            continue
         told = "; ".join(f"{what} ({times})" for what, times in row["findings"].items()) or "none"
         lines.append(f"| {name} | {row['seconds'] / 60:.3g} | {row['opened']} | {row['refused']} | {told} |")
     return "\n".join(lines) + "\n"

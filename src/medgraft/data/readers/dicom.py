@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,6 @@ def _spacing(dataset: Any, frames: list[int]) -> tuple[float, ...] | None:
         return None
     own = [dataset.get(name) for name in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")]
     for values in (*found, *own):
-        if values and len(values) == 2 and min(values) > 0:
+        if values and len(values) == 2 and all(0 < float(each) < math.inf for each in values):
             return float(values[0]), float(values[1])
     return None

@@ -72,7 +72,10 @@ def _open(path: Path) -> Any:
     with path.open("rb") as file:
         if file.read(len(HDF5)) == HDF5:
             raise DataError(
-                "A volume", "NIfTI, MGH, MGZ or MINC 1", f"{path} is MINC 2", "Convert it to NIfTI with mnc2nii."
+                "A volume",
+                "NIfTI, MGH, MGZ or MINC 1",
+                f"{path} is MINC 2",
+                "Convert it to NIfTI with mnc2nii.",
             )
     image: Any = nibabel.load(path)
     if not hasattr(image, "as_reoriented"):
@@ -144,8 +147,10 @@ def _refuse_announced(image: Any, path: Path) -> None:
 
 def _spacing(path: Path) -> tuple[float, ...]:
     image = _open(path)  # the header alone
+    geometry = _geometry(image, path)
     sizes = (*image.header.get_zooms()[:3], 1.0, 1.0)
-    return tuple(float(sizes[axis]) * _unit(image) for axis in _geometry(image, path).axes)
+    found = tuple(float(sizes[axis]) * _unit(image) for axis in geometry.axes)
+    return found if all(0 < size < math.inf for size in found) else geometry.spacing
 
 
 def warn_of_conflict(path: Path) -> list[str]:
