@@ -18,6 +18,7 @@ from tests.data.dicom_files import AXIAL, item, write_dicom
 
 from medgraft.data.manifest import read_manifest
 from medgraft.data.readers import read_image, read_mask
+from medgraft.data.writers import write_mask
 from medgraft.errors import DataError
 
 RANDOM = np.random.default_rng(9)
@@ -178,6 +179,14 @@ def test_a_folder_with_a_segmentation_alone_is_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mask(tmp_path / "seg", tmp_path / "s").array[..., 0], stored)
 
 
+def test_a_segmentation_beside_its_series_is_no_image(tmp_path: Path) -> None:
+    images = write_series(tmp_path / "s")
+    stored, alone = labels(), read_image(tmp_path / "s")
+    path = write_segmentation(tmp_path / "s" / "seg.dcm", images, stored)
+    np.testing.assert_array_equal(read_image(tmp_path / "s").array, alone.array)
+    np.testing.assert_array_equal(read_mask(path, tmp_path / "s").array[..., 0], stored)
+
+
 def test_a_row_of_a_manifest_puts_the_segmentation_on_its_image(tmp_path: Path) -> None:
     images = write_series(tmp_path / "s")
     stored = labels()
@@ -217,3 +226,17 @@ def test_contours_are_refused_in_one_sentence(tmp_path: Path) -> None:
     for read in (read_image, read_mask):
         with pytest.raises(DataError, match=r"pixels or voxels, but .*rt.dcm holds contours \(RTSTRUCT\)"):
             read(path)
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, SAGITTAL, (1, 0, 0, 0, 0, -1), (1, 0, 0, 0, 0.6, 0.8)])
+def test_what_is_predicted_and_written_is_read_back_as_it_was(
+    tmp_path: Path, orientation: tuple[int, ...]
+) -> None:
+    write_series(tmp_path / "s", orientation)
+    predicted = RANDOM.integers(0, 3, read_image(tmp_path / "s").array.shape[:3])
+    predicted[:2] = 0
+    for kind in ("dicom_seg", "nifti"):
+        path = write_mask(
+            predicted, tmp_path / "s", tmp_path / "mask", classes=("background", "a", "b"), format=kind
+        )
+        np.testing.assert_array_equal(read_mask(path, tmp_path / "s").array[..., 0], predicted)

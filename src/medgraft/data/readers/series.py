@@ -23,6 +23,7 @@ TAGS = [
 ]  # fmt: skip
 MOST = 100_000
 """Files in a folder beyond which it is no examination, but perhaps the whole disk."""
+SEGMENTATION = "SEG"
 TOLD = 8
 """Series listed in a message."""
 
@@ -114,6 +115,8 @@ def read_series_geometry(folder: Path, part: str | None) -> Geometry:
 def find_series(folder: Path) -> list[Series]:
     """Every series of images in a folder or DICOMDIR, by series number; a multi-frame file is one of its own.
 
+    Segmentations beside images are left out: they are masks.
+
     Headers are read, pixels are not.
     """
     found: dict[Key, list[Slice]] = {}
@@ -131,7 +134,8 @@ def find_series(folder: Path) -> list[Series]:
             ) from error  # fmt: skip
         found.setdefault(key, []).append(slice)
         modality[key] = str(header.get("Modality", "") or "unknown modality")
-    return [Series(modality[key], tuple(found[key])) for key in sorted(found)]
+    images = [key for key in sorted(found) if modality[key] != SEGMENTATION]
+    return [Series(modality[key], tuple(found[key])) for key in images or sorted(found)]
 
 
 def _place_in_series(file: Path, header: Any) -> tuple[Key, Slice]:
