@@ -1,11 +1,18 @@
-"""The demo's panels; the demo itself is run from the built wheel."""
+"""The panels of the nuclei demo; the demo itself is run from the built wheel."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from medgraft.cli.demo import LABELLED_PER_CLASS, PIXELS, SCRATCH, comparisons, make_panels, standardised_grey
+from medgraft.cli.demos.nuclei import (
+    LABELLED_PER_CLASS,
+    PIXELS,
+    SCRATCH,
+    comparisons,
+    make_panels,
+    standardised_grey,
+)
 
 
 def test_grey_crops_share_mean_and_contrast():
