@@ -73,7 +73,7 @@ class InTurn(Supervised):
         return repeat(step, -(-len(self.loader) // self.batch_size))
 
 
-def race_epochs(images: int, rounds: int, device: str, workers: int | None) -> None:
+def race_epochs(images: int, rounds: int, device: str, workers: int | None, only: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         cohort = read_manifest(write_crops(Path(folder), images))
         preparation = Preparation(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -85,6 +85,8 @@ def race_epochs(images: int, rounds: int, device: str, workers: int | None) -> N
             "read in every epoch": (0, None, None),
         }
         for name, (memory, cache, augmentation) in ways.items():
+            if only not in name:
+                continue
             objective = InTurn(
                 open_source("random/resnet18", kind="classify", classes=cohort.classes),
                 Loader(cohort, preparation, memory, cache, workers),
@@ -207,9 +209,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=None)
+    parser.add_argument("--only", default="", help="ways of keeping images whose name holds this")
     arguments = parser.parse_args()
     if arguments.what == "epochs":
-        race_epochs(arguments.images, arguments.rounds, arguments.device, arguments.workers)
+        race_epochs(arguments.images, arguments.rounds, arguments.device, arguments.workers, arguments.only)
     else:
         race_readers(arguments.rounds)
 
