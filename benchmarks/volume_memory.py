@@ -2,8 +2,8 @@
 
     python benchmarks/volume_memory.py [--shape 400,512,512] [--classes 2,20,100]
 
-Each case runs in a process of its own: a three-dimensional U-Net of width 8 slides windows of 96^3 with half overlap, as
-`medgraft predict` does. "Above" is the peak of the resident memory less that at the moment when the model is
+Each case runs in a process of its own: a three-dimensional U-Net of width 8 slides windows of 96^3 with half overlap,
+as `medgraft predict` does. "Above" is the peak of the resident memory less that at the moment when the model is
 built and the volume (16-bit) lies in memory; the label map and the confidences are part of it.
 """
 

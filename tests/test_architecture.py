@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "src" / "medgraft"
 
-NOUNS = {"types", "errors", "evidence"}
+NOUNS = {"types", "errors", "evidence", "whole_files"}
 LEAVES = {"data", "images", "models", "metrics", "statistics"}
 USES_ENGINE = {"pretraining", "ranking", "methods", "evaluation", "analysis"}
 ORDER: list[set[str]] = [

@@ -104,7 +104,8 @@ def _changes_for(name: str) -> list[Callable[[bytes, bytes, Random], bytes]]:
         return [_nifti_field_changed] * 3
     if ends.endswith(".nii.gz"):
         return [lambda data, donor, random: gzip.compress(
-            random.choice([_nifti_field_changed, _bytes_changed])(gzip.decompress(data), donor, random), 1)] * 3  # fmt: skip
+            random.choice([_nifti_field_changed, _bytes_changed])(gzip.decompress(data), donor, random), 1
+        )] * 3  # fmt: skip
     if ends.endswith(".npy"):
         return [_npy_header_changed]
     if ends.endswith((".zip", ".npz")):
@@ -147,7 +148,8 @@ def _bytes_changed(data: bytes, donor: bytes, random: Random) -> bytes:
 def _text_changed(data: bytes, donor: bytes, random: Random) -> bytes:
     text = data.decode("utf-8", "replace")
     words = ("\n", ",", "\t", ";", '"', "'", "#", "\0", "\ufeff", "image", "label", "mask", "boxes", "label:x", "split",
-             "train", "-1", "nan", "1e999", "../..", "/", "=", "[", "]", "[[", "0,0,1,1,x", "9" * 30, "é", "\r")  # fmt: skip
+             "train", "-1", "nan", "1e999", "../..", "/", "=", "[", "]", "[[", "0,0,1,1,x", "9" * 30, "é",
+             "\r")  # fmt: skip
     at = random.randrange(len(text) + 1)
     return (text[:at] + random.choice(words) + text[at + random.choice((0, 0, 1, 5)) :]).encode("utf-8")
 

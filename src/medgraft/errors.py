@@ -25,7 +25,9 @@ class MedgraftError(Exception):
 
     def __str__(self) -> str:
         text = f"{self.who} needs {self.needs}, but {self.got}. {self.do}"
-        return "".join(letter if letter.isprintable() else " " for letter in text)  # damaged files hold anything
+        return "".join(
+            letter if letter.isprintable() else " " for letter in text
+        )  # damaged files hold anything
 
 
 class DataError(MedgraftError):

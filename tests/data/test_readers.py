@@ -332,7 +332,7 @@ def test_dicom_colour_is_rgb_whatever_is_stored(tmp_path: Path) -> None:
 
 def test_dicom_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path) -> None:
     frames = write_dicom(tmp_path / "f.dcm", grey(shape=(6, 5)), NumberOfFrames="2")
-    with pytest.raises(DataError, match="f.dcm announces 60 bytes of pixels and can hold 30"):
+    with pytest.raises(DataError, match=r"f\.dcm announces 60 bytes of pixels and can hold 30"):
         read_image(frames)
     palette = write_dicom(tmp_path / "p.dcm", grey(), PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(DataError, match="palette colour"):

@@ -36,7 +36,7 @@ def evaluate(
 
     Args:
         model: a model, or the folder of one or of a run; a run adds how it was trained.
-        cohort, subject, split, repeats, device, examples, tolerance_mm, progress: as for `medgraft.evaluation.evaluate`.
+        cohort, subject, split, repeats, device, examples, tolerance_mm, progress: as for `evaluation.evaluate`.
         seed, selection: of the run that made the model; None takes what the model's provenance tells.
 
     Raises:

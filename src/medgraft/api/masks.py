@@ -18,10 +18,10 @@ from medgraft.data.readers import hash_of_file, split_part
 from medgraft.data.writers import MaskFormat, write_mask
 from medgraft.engine.flips import Axis
 from medgraft.engine.predict import PredictedMask, batch_rows, needs_windows, predict_masks
-from medgraft.engine.whole_files import write_text, written_whole
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.model import Model
 from medgraft.types import JSON
+from medgraft.whole_files import write_text, written_whole
 
 MASKS, UNFINISHED = "masks", ".unfinished"
 BATCH = 16

@@ -16,10 +16,10 @@ from medgraft.data.writers import MaskFormat
 from medgraft.engine.distributed import choose_device
 from medgraft.engine.flips import Axis
 from medgraft.engine.predict import predict_labels
-from medgraft.engine.whole_files import write_text
 from medgraft.errors import DataError, SettingsError
 from medgraft.models.model import Model
 from medgraft.models.storage import load_model
+from medgraft.whole_files import write_text
 
 FILE = "predictions.csv"
 

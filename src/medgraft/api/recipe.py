@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from medgraft.engine.run import Limit, Run
-from medgraft.engine.whole_files import write_text
 from medgraft.errors import DataError, RunError
 from medgraft.evaluation.evaluate import versions
 from medgraft.types import JSON
+from medgraft.whole_files import write_text
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort

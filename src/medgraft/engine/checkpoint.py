@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from medgraft.engine.whole_files import write_text, written_whole
 from medgraft.errors import RunError
 from medgraft.types import JSON
+from medgraft.whole_files import write_text, written_whole
 
 logger = logging.getLogger(__name__)
 

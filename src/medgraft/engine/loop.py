@@ -25,10 +25,10 @@ from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_scores, schedules_per_phase
 from medgraft.engine.tensorboard import EventFile
-from medgraft.engine.whole_files import write_text
 from medgraft.errors import RunError
 from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.types import JSON, Progress, Step
+from medgraft.whole_files import write_text
 
 logger = logging.getLogger(__name__)
 

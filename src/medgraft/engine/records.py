@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import pandas as pd
 
-from medgraft.engine.whole_files import written_whole
+from medgraft.whole_files import written_whole
 
 
 class Records(NamedTuple):

@@ -14,8 +14,8 @@ from medgraft.data.readers.dicom import looks_like_dicom
 from medgraft.data.writers.dicom_seg import write_segmentation
 from medgraft.data.writers.nifti import write_like_nifti, write_nifti
 from medgraft.data.writers.photo import write_png
-from medgraft.data.writers.whole_file import whole_file
 from medgraft.errors import DataError, SettingsError, ShapeError
+from medgraft.whole_files import written_whole
 
 MaskFormat = Literal["auto", "nifti", "png", "dicom_seg", "npy"]
 """`auto`: what the image itself is."""
@@ -85,7 +85,7 @@ def write_mask(
                 raise
             _LOGGER.info("Another format is written. %s", error)
     if format == "npy":
-        with whole_file(target := _with(".npy", path)) as opened:
+        with written_whole(target := _with(".npy", path)) as temporary, temporary.open("wb") as opened:
             np.save(opened, labels, allow_pickle=False)
     elif format == "png" or (format == "auto" and labels.ndim == 2 and not is_nifti):
         write_png(labels, target := _with(".png", path))

@@ -14,8 +14,8 @@ import numpy as np
 
 from medgraft.data.readers import split_part
 from medgraft.data.writers.dicom_source import DicomSource, images_to_refer_to, position_of_frame, read_source
-from medgraft.data.writers.whole_file import whole_file
 from medgraft.errors import DataError, MedgraftError, ShapeError
+from medgraft.whole_files import written_whole
 
 SERIES_NUMBER = 9000
 """Of the new series: behind those of a scanner in a list by number."""
@@ -51,7 +51,7 @@ def write_segmentation(labels: np.ndarray, reference: str | Path, path: Path, cl
             first = source.headers[0]
             first.decode()  # to Unicode: the header's own character set may not hold the names of the classes
             segmentation.copy_patient_and_study_information(first)
-            with whole_file(path) as file:
+            with written_whole(path) as temporary, temporary.open("wb") as file:
                 segmentation.save_as(file)
     except (MedgraftError, MemoryError):
         raise

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medgraft.data.readers import read_geometry, split_part
-from medgraft.data.writers.whole_file import whole_file
+from medgraft.whole_files import written_whole
 
 PLACE = (
     "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
@@ -98,7 +98,8 @@ def _store(array: np.ndarray, header: Any, kind: type[Any], path: Path) -> None:
     image = kind(array, None, header)
     # without name and time in the archive, the same mask is the same bytes
     with (
-        whole_file(path) as file,
+        written_whole(path) as temporary,
+        temporary.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=file, mtime=0) as archive,
     ):
         image.to_stream(archive)

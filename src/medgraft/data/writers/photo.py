@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medgraft.data.writers.whole_file import whole_file
 from medgraft.errors import DataError
+from medgraft.whole_files import written_whole
 
 
 def write_png(labels: np.ndarray, path: Path) -> None:
@@ -27,5 +27,5 @@ def write_png(labels: np.ndarray, path: Path) -> None:
             "A PNG mask", "one image (H, W)", f"the mask of {path.name} is a volume of shape {labels.shape}",
             "Write volumes as 'nifti', or leave the format to 'auto'.",
         )  # fmt: skip
-    with whole_file(path) as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         Image.fromarray(labels).save(file, format="PNG")

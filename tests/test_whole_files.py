@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from medgraft.engine.whole_files import temporary_beside, write_text, written_whole
 from medgraft.errors import RunError, cannot_write
+from medgraft.whole_files import temporary_beside, write_text, written_whole
 
 
 def names(folder: Path) -> list[str]:
