@@ -8,7 +8,6 @@ import pytest
 from medgraft.evidence import Evidence
 from medgraft.testing import make_model
 
-
 SETTINGS = ("--split", "all", "--classes", "background,disc", "--device", "cpu")
 
 

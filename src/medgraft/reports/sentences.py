@@ -17,7 +17,6 @@ from medgraft.reports.wording import (
     span,
 )
 
-
 FEWEST_UNITS = 6
 """With fewer, differences of one sign in all of them are no surprise yet: 2 * 0.5**5 > 0.05 (sign test)."""
 
