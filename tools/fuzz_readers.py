@@ -45,7 +45,7 @@ ARRAY = 2**28
 HANG = 10.0
 """Seconds of work for one file of a few kilobytes."""
 LONGEST = 900
-"""Characters of a sentence, with lists and a path in it."""
+"""Characters of a sentence, with a list in it."""
 
 
 class Target(NamedTuple):
@@ -255,11 +255,14 @@ def _try(name: str, path: Path) -> tuple[str, str, str]:
                 return "finding", f"memory: {_innermost(cause)}", "".join(traceback.format_exception(error))
             cause = cause.__cause__
         sentence = str(error)
-        faults = [fault for fault, is_so in (
-            ("lines", "\n" in sentence), ("no sentence", not error.do.endswith(".")), ("long", len(sentence) > LONGEST),
-            ("a patient", name != "manifest" and seeds.CANARY.lower() in sentence.lower()),
-            ("unprintable", not sentence.replace("\t", "").isprintable()),
-        ) if is_so]  # fmt: skip
+        checks = {
+            "lines": "\n" in sentence,
+            "no sentence": not error.do.endswith("."),
+            "long": len(_without_paths(sentence)) > LONGEST,
+            "a patient": name != "manifest" and seeds.CANARY.lower() in sentence.lower(),
+            "unprintable": not sentence.isprintable(),
+        }
+        faults = [fault for fault, is_so in checks.items() if is_so]
         if faults:
             return "finding", f"message with {', '.join(faults)}: {_innermost(error)}", sentence
         return "refused", "", sentence
@@ -270,6 +273,10 @@ def _try(name: str, path: Path) -> tuple[str, str, str]:
     if isinstance(result, Cohort) or (isinstance(result, Picture) and isinstance(result.array, np.ndarray)):
         return "opened", "", ""
     return "finding", f"returned {type(result).__name__}", ""
+
+
+def _without_paths(sentence: str) -> str:
+    return " ".join(word for word in sentence.split() if "/" not in word)
 
 
 def _innermost(error: BaseException) -> str:

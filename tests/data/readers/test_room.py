@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import struct
@@ -207,6 +208,27 @@ def test_tiffs_of_absurd_size(
     (tmp_path / "a.tif").write_bytes(bytes(data))
     with refused("a.tif (announces|cannot be read)"):
         read_image(tmp_path / "a.tif")
+
+
+WITHOUT_HEIGHT = (
+    "c-r&y)MDUZU|`^7U|?inU<9&67#KJhA?yYTAfK6$87vOMY*01`@B!ICwG69(SP-iB0}zWMsTTu^a{}oGAQp$J@c?2eMpiKU91u%`"
+    "*^CU=fNTvUy@rfT3_L*k9@M^SrQ(dlf>b3dg=ixa9R(wU*jlhS%sm2NHYbSB1T&)~J1s3OGbdHAppt>Q000kt5z7"
+)
+"""A TIFF file, deflated, without height and with nine numbers for the rows of a strip; found by fuzzing."""
+
+
+def test_a_tiff_with_a_list_for_a_size(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(zlib.decompress(base64.b85decode(WITHOUT_HEIGHT)))
+    with refused(r"whole numbers as sizes, but .*a\.tif has others"):
+        read_image(tmp_path / "a.tif")
+
+
+def test_a_minc_file_of_absurd_size(tmp_path: Path) -> None:
+    data = (Path(nibabel.__file__).parent / "tests" / "data" / "tiny.mnc").read_bytes()
+    at = data.index(b"zspace\0\0") + 8
+    (tmp_path / "a.mnc").write_bytes(data[:at] + struct.pack(">I", 2**26) + data[at + 4 :])
+    with refused(r"a\.mnc cannot be read"):
+        read_image(tmp_path / "a.mnc")
 
 
 def test_a_message_is_one_line_of_letters(tmp_path: Path) -> None:

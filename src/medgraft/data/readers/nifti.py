@@ -13,7 +13,7 @@ from medgraft.data.readers.arrays import take_part
 from medgraft.data.readers.geometry import Geometry, place_volume
 from medgraft.data.readers.inflate import inflate
 from medgraft.data.readers.remember import remembered
-from medgraft.data.readers.room import DEFLATE, refuse_size
+from medgraft.data.readers.room import DEFLATE, SizedFile, refuse_size
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -77,13 +77,21 @@ def _open(path: Path) -> Any:
                 f"{path} is MINC 2",
                 "Convert it to NIfTI with mnc2nii.",
             )
-    image: Any = nibabel.load(path)
+    image: Any = _open_minc(path) if path.suffix.lower() == ".mnc" else nibabel.load(path)
     if not hasattr(image, "as_reoriented"):
         raise DataError(
             "A NIfTI image", "voxels of a volume", f"{path} is a {type(image).__name__.removesuffix('Image')} file",
             "Convert it to a volume, or leave it out.",
         )  # fmt: skip
     return image
+
+
+def _open_minc(path: Path) -> Any:
+    """Its reader would allocate whatever lengths a damaged file names."""
+    from nibabel.fileholders import FileHolder
+    from nibabel.minc1 import Minc1Image
+
+    return Minc1Image.from_file_map({"image": FileHolder(fileobj=SizedFile(path))})  # type: ignore[no-untyped-call]
 
 
 def _geometry(image: Any, path: Path) -> Geometry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +149,14 @@ def _refuse_tiff(file: Any, path: Path) -> None:
     series, stored = file.series[0], path.stat().st_size
     segments = [count for page in series.pages if page is not None for count in page.databytecounts]
     refuse_size(max(segments, default=0), path, holds=stored)
-    tile = max(
-        (math.prod(page.chunks) * page.dtype.itemsize for page in series.pages[:1] if page.dtype), default=0
-    )
-    refuse_size(
-        max(series.nbytes, tile), path, holds=None if series.keyframe.compression > 1 else BITS * stored
-    )
+    first = series.keyframe
+    if not all(isinstance(size, Integral) for size in (*series.shape, *first.chunks)):
+        raise DataError(
+            "A TIFF file", "whole numbers as sizes", f"{path} has others",
+            "It is damaged: replace it with an intact copy or remove its row.",
+        )  # fmt: skip
+    tile = math.prod(first.chunks) * first.dtype.itemsize if first.dtype else 0
+    refuse_size(max(series.nbytes, tile), path, holds=None if first.compression > 1 else BITS * stored)
 
 
 def _as_image(array: np.ndarray, axes: str, path: Path) -> np.ndarray:
