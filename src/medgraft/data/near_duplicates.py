@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,6 +26,12 @@ LEAST_SIMILARITY = 0.74
 """Similarity of pixels from which two images are called copies; see `docs/leak_checks.md`."""
 RICHNESS_POWER = 0.2
 """Similarity = agreement * richness ** this: the less of a picture has structure, the more alike it must be."""
+BEYOND_DOUBT = 0.9
+"""Similarity from which a pair is told whatever else the two images resemble."""
+RELATIVE = 4
+"""The how many-th most similar image tells how much an image resembles others that are no copies of it."""
+LEAST_LEAD = 0.66
+"""Least (similarity - r) / (1 - r), r being the similarity of that relative: the lead over what is usual."""
 SIDES = (24, 64)
 """Pixels along each side at which pixels are compared: the smaller side of the smaller image, within these."""
 AT_ONCE = 256
@@ -60,7 +66,7 @@ class Signatures(NamedTuple):
     """All that is kept of the images of one or two cohorts.
 
     planes: (N, P, 32, 32) int8, of images that have a signature.
-    sizes: (N, 3) integers: height and width of the smallest plane, and planes.
+    sides: (N,) integers: pixels along the shortest axis of each image.
     positions: (N,) where the images stand.
     groups: (N,) integers: images of one group (a patient, a cohort) are not compared with each other.
     """
@@ -72,12 +78,17 @@ class Signatures(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A pair by positions."""
+    """A pair by positions.
+
+    stands_out: false where one of the two resembles several others nearly as much: slices of a scan, frames of a
+        recording, pictures of one round thing. Whether they are copies cannot be told then.
+    """
 
     first: int
     second: int
     similarity: float
     reason: str
+    stands_out: bool = True
 
 
 class _Fit(NamedTuple):
@@ -98,15 +109,16 @@ def find_near_duplicates(
     """Find images that were copied with changes: within a cohort, or between two.
 
     Found are copies in another format, size, depth, brightness or contrast, negatives, mirrored and turned ones, and
-    crops by a few percent. Rows of one patient resemble one another anyway and are not compared, where patients are
-    told; exact copies are found by `find_leaks`. Images are read one at a time, their signatures are kept.
+    crops by a few percent. Rows of one patient (or split unit) resemble one another anyway and are not compared, where
+    these are told; exact copies are found by `find_leaks`. Images are read one at a time, their signatures are kept.
 
     Args:
         cohort: a volume counts by its three middle planes.
         other: compared with the first; None compares the first within itself.
         advance: called once per image, for a progress bar.
 
-    Returns: pairs, in the order of rows of the first cohort; an image is compared with the eight most similar.
+    Returns: pairs, in the order of rows of the first cohort; an image is compared with the eight most similar. Images
+        that resemble several others, as slices of one scan do, only where there is no doubt.
 
     Raises:
         DataError: an image cannot be read.
@@ -124,7 +136,7 @@ def find_near_duplicates(
     cohorts = [cohort] if other is None else [cohort, other]
     collected = Collector(sum(map(len, cohorts)))
     for side, one in enumerate(cohorts):
-        codes = np.unique(one.patients, return_inverse=True)[1] if other is None else np.full(len(one), side)
+        codes = np.unique(one.units, return_inverse=True)[1] if other is None else np.full(len(one), side)
         for position in range(len(one)):
             advance()
             collected.add(one.picture(position).array, int(codes[position]))
@@ -140,6 +152,7 @@ def find_near_duplicates(
     return [
         NearDuplicate(rows[pair.first], rows[pair.second], pair.similarity, pair.reason)
         for pair in sorted(pairs)
+        if pair.stands_out
     ]
 
 
@@ -206,10 +219,12 @@ def find_pairs(signatures: Signatures, read: Callable[[int], np.ndarray]) -> lis
             None if any(plane is None for plane in planes) else np.stack([p for p in planes if p is not None])
         )
 
-    found = []
+    found: list[Pair] = []
+    relatives = np.zeros((len(signatures.planes), RELATIVE))
     for start in range(0, len(pairs), AT_ONCE):
         some = pairs[start : start + AT_ONCE]
-        fit, likely = _compare_signatures(signatures.planes, some)
+        fit, likely, alike = _compare_signatures(signatures.planes, some)
+        _keep_highest(relatives, some, alike)
         for index in np.flatnonzero(likely):
             one, two = some[index]
             side = int(np.clip(signatures.sides[[one, two]].min(), *SIDES))
@@ -222,7 +237,22 @@ def find_pairs(signatures: Signatures, read: Callable[[int], np.ndarray]) -> lis
             if similarity >= LEAST_SIMILARITY:
                 reason = _reason(own, placement, read(positions[0]), read(positions[1]))
                 found.append(Pair(*positions, round(similarity, 3), reason))
-    return found
+    usual = dict(zip(signatures.positions.tolist(), relatives[:, -1].tolist()))
+    return [pair._replace(stands_out=_stands_out(pair, usual)) for pair in found]
+
+
+def _keep_highest(highest: np.ndarray, pairs: np.ndarray, values: np.ndarray) -> None:
+    """Enter each pair's value for both of its images; rows (N, RELATIVE) fall."""
+    for (one, two), value in zip(pairs[values > 0].tolist(), values[values > 0].tolist()):
+        for index in (one, two):
+            if value > highest[index, -1]:
+                highest[index, -1] = value
+                highest[index] = -np.sort(-highest[index])
+
+
+def _stands_out(pair: Pair, usual: Mapping[int, float]) -> bool:
+    relative = max(usual[pair.first], usual[pair.second])
+    return pair.similarity >= BEYOND_DOUBT or pair.similarity - relative >= LEAST_LEAD * (1 - relative)
 
 
 def propose_pairs(signatures: Signatures) -> np.ndarray:
@@ -274,8 +304,8 @@ def turn(planes: np.ndarray, way: int) -> np.ndarray:
     return planes.swapaxes(-1, -2) if way & 4 else planes
 
 
-def _compare_signatures(planes: np.ndarray, pairs: np.ndarray) -> tuple[_Fit, np.ndarray]:
-    """How each pair lies, and (B,) whether it is worth reading its pixels."""
+def _compare_signatures(planes: np.ndarray, pairs: np.ndarray) -> tuple[_Fit, np.ndarray, np.ndarray]:
+    """How each pair lies, whether it is worth reading its pixels (B,), and how similar the signatures are (B,)."""
     first = planes[pairs[:, 0]].astype(np.float32) / np.float32(PER_DEVIATION)
     second = planes[pairs[:, 1]].astype(np.float32) / np.float32(PER_DEVIATION)
     small, other = _halve(first), _halve(second)
@@ -285,6 +315,7 @@ def _compare_signatures(planes: np.ndarray, pairs: np.ndarray) -> tuple[_Fit, np
     signs = np.where(best < 0, -1, 1).astype(np.float32)
     energy = np.sqrt((small**2).sum((1, 2, 3)) * (other**2).sum((1, 2, 3)))
     likely = np.abs(best) >= LEAST_LIKENESS[0] * energy
+    alike = np.where(likely, 1.0, 0.0)
     placements = np.zeros((*first.shape[:2], 4), np.float32)
     to_share = np.array([1, 1 / COARSE, 1, 1 / COARSE], np.float32)
     for plane in range(first.shape[1]):
@@ -297,9 +328,9 @@ def _compare_signatures(planes: np.ndarray, pairs: np.ndarray) -> tuple[_Fit, np
         placements[some, plane] = placed.stretch_shift * to_share
         at = placed.stretch_shift * np.array([1, SIDE / COARSE] * 2, np.float32)
         agreement, richness = compare_structure(mine, theirs, at, blur=1.0)
-        similar = agreement * richness**RICHNESS_POWER
-        likely[some] = (placed.correlation >= LEAST_LIKENESS[1]) & (similar >= LEAST_STRUCTURE)
-    return _Fit(ways, signs, placements), likely
+        alike[some] = np.minimum(alike[some], agreement * richness**RICHNESS_POWER)
+        likely[some] = (placed.correlation >= LEAST_LIKENESS[1]) & (alike[some] >= LEAST_STRUCTURE)
+    return _Fit(ways, signs, placements), likely, alike
 
 
 def _halve(planes: np.ndarray) -> np.ndarray:
