@@ -61,10 +61,10 @@ def shrink(plane: np.ndarray, side: int) -> np.ndarray | None:
 
     grey = plane[..., 0] if plane.shape[-1] < 3 else plane[..., :3] @ np.asarray(LUMINANCE, np.float32)
     grey = np.ascontiguousarray(grey, np.float32)
-    step = max(1, min(grey.shape) // LOOKED_AT)
-    low, high = np.percentile(grey[::step, ::step], (OUTLIERS, 100 - OUTLIERS))
     if not np.isfinite(grey).all() or grey.min() == grey.max():
         return None
+    step = max(1, min(grey.shape) // LOOKED_AT)
+    low, high = np.percentile(grey[::step, ::step], (OUTLIERS, 100 - OUTLIERS))
     if high > low:
         grey = np.clip(grey, low, high)
     small = np.asarray(Image.fromarray(grey).resize((side, side), Image.Resampling.BILINEAR), np.float64)
