@@ -73,10 +73,8 @@ def find_overlap(
     """
     from medgraft.data.near_duplicates import find_near_duplicates  # which reads cohorts
 
-    leaks: list[Leak] = []
+    leaks = find_seen_patients(cohort, pretraining)
     rows, other_rows = cohort.table.index, pretraining.table.index
-    if "patients" in cohort.fields and "patients" in pretraining.fields:
-        leaks += _each("patient", cohort.patients, pretraining.patients, rows, other_rows)
     pixels = _each("pixels", cohort.pixel_hashes(), pretraining.pixel_hashes(), rows, other_rows)
     told = {leak.row for leak in pixels}
     best: dict[int, NearDuplicate] = {}
@@ -84,6 +82,14 @@ def find_overlap(
         if pair.row not in told and (pair.row not in best or pair.similarity > best[pair.row].similarity):
             best[pair.row] = pair
     return leaks + pixels + [Leak("copy", pair.row, pair.other_row, pair.reason) for pair in best.values()]
+
+
+def find_seen_patients(cohort: Cohort, pretraining: Cohort) -> list[Leak]:
+    """The patients of `find_overlap` alone, for which no image is read; none where either does not tell them."""
+    if "patients" not in cohort.fields or "patients" not in pretraining.fields:
+        return []
+    rows, other_rows = cohort.table.index, pretraining.table.index
+    return _each("patient", cohort.patients, pretraining.patients, rows, other_rows)
 
 
 def _each(

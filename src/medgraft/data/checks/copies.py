@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from medgraft.data.checks.problem import Checked, Problem, Severity
 from medgraft.data.cohort import Cohort
-from medgraft.data.leakage import Leak, find_overlap
+from medgraft.data.leakage import Leak, find_overlap, find_seen_patients
 from medgraft.data.near_duplicates import Collector, find_pairs
+from medgraft.errors import DataError
 
 
 def check_copies(checked: Checked, pixels: Sequence[bytes | None], collected: Collector) -> Iterator[Problem]:
@@ -64,14 +65,39 @@ def check_copies(checked: Checked, pixels: Sequence[bytes | None], collected: Co
 def check_overlap(
     checked: Checked, pretraining: Cohort, advance: Callable[[], None] = lambda: None
 ) -> Iterator[Problem]:
-    """Rows whose patient or image the source model has seen: errors where they test, warnings elsewhere."""
+    """Rows whose patient or image the source model has seen: errors where they test, warnings elsewhere.
+
+    Of images that cannot be read only the patient is compared.
+    """
     position_of = {row: position for position, row in enumerate(checked.rows)}
-    for leak in find_overlap(checked.cohort, pretraining, advance=advance):
+    readable, read_before = _readable(checked.cohort), _readable(pretraining)
+    lost = sorted(set(range(len(pretraining))) - set(read_before))
+    if lost:
+        yield checked.of_table(
+            f"{len(lost)} of {len(pretraining)} images of the pre-training data ({pretraining.name}) cannot be read, "
+            f"the first in row {pretraining.table.index[lost[0]]}: only their patients were compared; correct their "
+            "paths."
+        )
+    seen = find_overlap(checked.cohort.take(readable), pretraining.take(read_before), advance=advance)
+    images = [leak for leak in seen if leak.kind != "patient"]
+    for leak in [*find_seen_patients(checked.cohort, pretraining), *images]:
         position = position_of[leak.row]
         tests = checked.splits is None or checked.splits[position] != "train"
         severity: Severity = "error" if tests else "warning"
         do = "leave it out of validation and test" if tests else "keep its patient out of validation and test"
         yield checked.of_row(position, f"{_seen(leak, pretraining.name)}: {do}.", severity)
+
+
+def _readable(cohort: Cohort) -> list[int]:
+    """Positions of images that can be read; their hashes are remembered for what follows."""
+    found = []
+    for position in range(len(cohort)):
+        try:
+            cohort.take([position]).pixel_hashes()
+        except DataError:
+            continue
+        found.append(position)
+    return found
 
 
 def _seen(leak: Leak, name: str) -> str:
