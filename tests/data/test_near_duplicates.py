@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -156,6 +157,15 @@ def test_two_cohorts_are_compared_with_each_other_and_not_within() -> None:
     found = find_near_duplicates(*cohorts, advance=lambda: calls.append(None))
     assert [(pair.row, pair.other_row, pair.reason) for pair in found] == [(4, 6, LEVELS)]
     assert len(calls) == 16
+
+
+def test_all_of_many_copies_of_one_image_are_told() -> None:
+    images = as_arrays(tiles(number=16))
+    for copy in range(6):
+        images[10 + copy] = np.rint(images[4] * (0.5 + 0.05 * copy) + 20)
+    found = find_near_duplicates(Cohort.from_arrays(images, kind="encode"))
+    rows = [5, *range(11, 17)]
+    assert {(pair.row, pair.other_row) for pair in found} == set(combinations(rows, 2))
 
 
 def test_rows_of_a_view_are_those_of_the_manifest() -> None:

@@ -193,6 +193,12 @@ def test_classes_that_a_site_lacks_are_told_and_not_again_as_a_rate() -> None:
     ]
 
 
+def test_a_class_that_only_one_site_has_is_told_by_the_sites_that_lack_it() -> None:
+    labels = np.concatenate([np.zeros(40), np.arange(40) < 30]).astype(int)
+    (message,) = of_labels(labels, np.repeat(["a", "b"], 40))
+    assert message.startswith("Site 'a' has no patients with 'ill', other sites do")
+
+
 @pytest.mark.parametrize("lacking", ["c", "a"])
 def test_masks_tell_which_classes_a_site_lacks(lacking: str) -> None:
     images = np.random.default_rng(2).integers(0, 256, (12, 8, 8, 1), dtype=np.uint8)

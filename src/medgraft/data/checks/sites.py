@@ -40,8 +40,8 @@ def check_label_rates(checked: Checked, shown: Mapping[str, Shown]) -> Iterator[
         sites,
         units,
     ):
-        if rate.here == 0:
-            continue  # told above
+        if 0 in (rate.here, rate.elsewhere):
+            continue  # sites that lack the class are told above
         here, elsewhere = rate.here / rate.here_of, rate.elsewhere / rate.elsewhere_of
         counts = f"{rate.here} of {rate.here_of} {noun}, elsewhere {rate.elsewhere} of {rate.elsewhere_of}"
         yield checked.of_table(
