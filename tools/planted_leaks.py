@@ -234,7 +234,8 @@ similarity of 0.74 on, unless one of its images would be a copy of several and r
 slices of one scan do: these are told in one sentence together, which asks for their patients.
 
 Not found: crops by much more than 5 percent a side, turns by other angles than 90 degrees, copies of images that are
-almost without structure (a piece of one cell, a faint spot on dark ground: what is missed below). Look at both images before you remove one.
+almost without structure (a piece of one cell, a faint spot on dark ground: what is missed below). Look at both images
+before you remove one.
 
 Of an image some 6 KB are kept, whatever its size. `python benchmarks/check_rows.py` checked 100 000 tiles of 64 x 64
 pixels in 9 minutes on two busy cores (7 minutes of processor time), with 678 MiB at the peak beyond the imports; their
