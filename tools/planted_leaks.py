@@ -233,7 +233,8 @@ compared on their pixels: how well fine structure agrees, and how much of the im
 similarity of 0.74 on, unless one of its images would be a copy of several and resembles even more nearly as much, as
 slices of one scan do: these are told in one sentence together, which asks for their patients.
 
-Not found: crops by much more than 5 percent a side, turns by other angles than 90 degrees, copies of images that are
+Not found: crops by much more than 5 percent a side, turns by other angles than 90 degrees, mirrored or turned volumes
+(of which the three middle planes are compared), copies of images that are
 almost without structure (a piece of one cell, a faint spot on dark ground: what is missed below). Look at both images
 before you remove one.
 

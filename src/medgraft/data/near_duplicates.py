@@ -114,7 +114,7 @@ def find_near_duplicates(
     these are told; exact copies are found by `find_leaks`. Images are read one at a time, their signatures are kept.
 
     Args:
-        cohort: a volume counts by its three middle planes.
+        cohort: a volume counts by its three middle planes; mirrored and turned volumes are not found.
         other: compared with the first; None compares the first within itself.
         advance: called once per image, for a progress bar.
 

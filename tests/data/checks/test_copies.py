@@ -104,7 +104,7 @@ def test_slices_of_one_scan_under_different_names_are_told_in_one_sentence() -> 
     (one,) = told(check(cohort_of(slices, split=split)))
     severity, row, message = one
     assert (severity, row) == ("warning", 0)
-    assert "resemble several others so much" in message and "name their patient" in message
+    assert "resemble several others so much" in message and "give them one patient" in message
     assert told(check(cohort_of(slices, split=["train"] * 20, patients=["SECRET"] * 20)))[0][2].startswith(
         "The class 'a' has 1 patient"
     )

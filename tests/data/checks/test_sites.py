@@ -113,7 +113,9 @@ def test_volumes_among_images_are_told(tmp_path: Path) -> None:
     names = [write_slice(tmp_path / f"{one}.dcm", (1, 1)) for one in range(3)]
     names.insert(1, write_volume(tmp_path / "volume.nii", (1.0, 1.0, 4.0)))
     (message,) = told(tmp_path, names)
-    assert message == "1 images are volumes (the first in row 2) and 3 are not: train on one of the two."
+    assert (
+        message == "Volumes stand among single images (1 of 4, the first in row 2): train on one of the two."
+    )
 
 
 def test_orientations_mixed_within_a_site_are_told_with_the_rarest(tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_orientations_mixed_within_a_site_are_told_with_the_rarest(tmp_path: Pat
         "learn the site instead.",
     ]
     (message,) = told(tmp_path, names)
-    assert message.startswith("Orientations differ of slices (3 axial LP, 2 coronal LI, 1 sagittal PI;")
+    assert message.startswith("The data mix orientations of slices (3 axial LP, 2 coronal LI, 1 sagittal PI;")
 
 
 def test_slices_turned_within_their_plane_differ_in_orientation(tmp_path: Path) -> None:

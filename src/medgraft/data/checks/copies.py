@@ -38,10 +38,12 @@ def check_copies(checked: Checked, pixels: Sequence[bytes | None], collected: Co
     crowd = [pair for pair in found if not pair.stands_out]
     if crowd:
         number = len({position for pair in crowd for position in pair[:2]})
-        rows = " and ".join(str(checked.rows[position]) for position in min(crowd)[:2])
+        example = min(crowd, key=lambda pair: (not _apart(checked, *pair[:2]), pair))
+        rows = " and ".join(str(checked.rows[position]) for position in example[:2])
+        apart = ", which are in different splits" if _apart(checked, *example[:2]) else ""
         yield checked.of_table(
             f"{number} images resemble several others so much that copies cannot be told among them (rows {rows}, for "
-            "example): where they are slices of a scan or frames of a recording, name their patient."
+            f"example{apart}): where they are slices of a scan or frames of a recording, give them one patient."
         )
     for pair in sorted(
         pairs, key=lambda pair: (not _apart(checked, *pair[:2]), pair.second, -pair.similarity)

@@ -45,8 +45,8 @@ def check_label_rates(checked: Checked, shown: Mapping[str, Shown]) -> Iterator[
         here, elsewhere = rate.here / rate.here_of, rate.elsewhere / rate.elsewhere_of
         counts = f"{rate.here} of {rate.here_of} {noun}, elsewhere {rate.elsewhere} of {rate.elsewhere_of}"
         yield checked.of_table(
-            f"Site '{rate.site}' has {here:.0%} of '{rate.name}' against {elsewhere:.0%} elsewhere ({counts}): a model "
-            "can learn the site instead; train and test within a site, or balance the sites."
+            f"Site '{rate.site}' shows '{rate.name}' in {here:.0%} of its {noun}, elsewhere it is {elsewhere:.0%} "
+            f"({counts}): a model can learn the site instead; train and test within a site, or balance the sites."
         )
 
 
@@ -56,8 +56,8 @@ def check_geometry(checked: Checked, looks: Sequence[Look]) -> Iterator[Problem]
     volumes = [position for position in read if len(looks[position].shape or ()) == 4]
     if volumes and len(volumes) < len(read):
         yield checked.of_table(
-            f"{len(volumes)} images are volumes (the first in row {checked.rows[volumes[0]]}) and "
-            f"{len(read) - len(volumes)} are not: train on one of the two."
+            f"Volumes stand among single images ({len(volumes)} of {len(read)}, the first in row "
+            f"{checked.rows[volumes[0]]}): train on one of the two."
         )
     for kind, positions in (("images", [p for p in read if p not in set(volumes)]), ("volumes", volumes)):
         spacings = {p: np.array(looks[p].spacing) for p in positions if looks[p].spacing is not None}
@@ -122,9 +122,10 @@ def _check_orientations(checked: Checked, looks: Sequence[Look]) -> Iterator[Pro
         rarest = counts.most_common()[-1][0]
         row = next(checked.rows[p] for p in positions if looks[p].orientation == rarest)
         listed = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-        where = f"Site '{site}' mixes orientations" if site is not None else "Orientations differ"
+        where = f"Site '{site}' mixes" if site is not None else "The data mix"
         yield checked.of_table(
-            f"{where} of slices ({listed}; the first {rarest} in row {row}): turn them alike or remove the rarer."
+            f"{where} orientations of slices ({listed}; the first {rarest} in row {row}): turn them alike or remove "
+            "the rarer."
         )
     groups = _by(checked, "site", told)
     usual = {
