@@ -37,9 +37,13 @@ class Evidence:
             "scores/SUBJECT/SEED": cohort, split, unit, part, dice, iou, surface_dice_2mm, hd95_mm, ..., images,
             undefined (of these images, how many have no surface distance);
             "history/SUBJECT/SEED" or ".../SEED/PART": epoch, step, loss, score, lr;
-            "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds;
+            "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds, p, test;
             "examples": image, subject, cohort, row, truth, predicted, confidence, worst;
-            "classes/COHORT": index, name; "plan/SUBJECT": tensor, outcome, from, to.
+            "classes/COHORT": index, name; "plan/SUBJECT": tensor, outcome, from, to;
+            "grid": one row per cell of a benchmark, with the columns of `medgraft.reports.grids.grid.Grid`;
+            "ranks": cohort, metric, subject, mean_rank, letters; "critical_difference": cohort, metric, value,
+            alpha, friedman_p, blocks; "difference_tests": cohort, metric, subject, reference, p_wilcoxon,
+            p_permutation, p_holm, detectable.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 

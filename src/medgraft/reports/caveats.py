@@ -15,8 +15,18 @@ KEYWORDS = {"simulated": "simulated", "silver_labels": "silver"}
 
 
 def caveats(evidence: Evidence) -> list[str]:
-    """The evidence's own warnings, then those that follow from facts and provenance, none twice."""
-    told = list(evidence.warnings)
+    """The evidence's own warnings, then those that follow from facts and provenance, none twice.
+
+    Errors of a grid's cells stand in their own list, which a report shows.
+    """
+    grid = evidence.tables.get("grid")
+    noted = grid["error"] if grid is not None and "error" in grid else ()
+    errors = [error for error in noted if isinstance(error, str) and error]
+    told = [
+        warning
+        for warning in evidence.warnings
+        if not (" failed: " in warning and any(error in warning for error in errors))
+    ]
     for keyword, about, sentence in [*_from_facts(evidence), *_from_provenance(evidence)]:
         if not any(keyword in known.lower() and about in known for known in told):
             told.append(f"{about}: {sentence}" if about else sentence)
@@ -25,7 +35,10 @@ def caveats(evidence: Evidence) -> list[str]:
 
 def _from_facts(evidence: Evidence) -> Iterator[tuple[str, str, str]]:
     facts = evidence.facts
-    for subject in dict.fromkeys(facts.loc[facts["selection"] == "oracle", "subject"]):
+    oracle = facts["selection"] == "oracle"
+    # beside a score that was chosen fairly the oracle's is told in grey, and nobody is misled
+    alone = facts[oracle & ~facts["subject"].isin(set(facts.loc[~oracle, "subject"]))]
+    for subject in dict.fromkeys(alone["subject"]):
         yield (
             "oracle",
             subject,

@@ -57,7 +57,7 @@ def learning_curve(caption: str, lines: Sequence[Line]) -> Chart:
     from matplotlib.ticker import MaxNLocator
 
     scored = any(np.isfinite(line.scores).any() for line in lines)
-    figure, axes = _figure(2 if scored else 1, height=3.0 if scored else 2.1)
+    figure, axes = make_figure(2 if scored else 1, height=3.0 if scored else 2.1)
     for index, line in enumerate(lines):
         for axis, values in zip(axes, (line.losses, line.scores), strict=False):
             axis.plot(
@@ -72,12 +72,14 @@ def learning_curve(caption: str, lines: Sequence[Line]) -> Chart:
     axes[-1].set_xlabel("epoch")
     figure.align_ylabels()
     last = ", ".join(f"{line.losses[-1]:.3f}" for line in lines if len(line.losses))
-    return Chart(caption, _svg(figure, "curve", caption), f"Learning curves of {caption}: final loss {last}.")
+    return Chart(
+        caption, to_svg(figure, "curve", caption), f"Learning curves of {caption}: final loss {last}."
+    )
 
 
 def roc_chart(caption: str, curves: Sequence[Floats | None], salt: str) -> Chart:
     """True- against false-positive rate, one line per subject; None leaves one out but keeps its colour."""
-    figure, (axis,) = _figure(1, height=2.7)
+    figure, (axis,) = make_figure(1, height=2.7)
     _diagonal(axis)
     for index, rates in enumerate(curves):
         if rates is not None:
@@ -87,12 +89,12 @@ def roc_chart(caption: str, curves: Sequence[Floats | None], salt: str) -> Chart
             )  # fmt: skip
     axis.set_xlabel("false-positive rate")
     axis.set_ylabel("true-positive rate")
-    return Chart(caption, _svg(figure, "roc", salt), f"ROC curves for {caption}.")
+    return Chart(caption, to_svg(figure, "roc", salt), f"ROC curves for {caption}.")
 
 
 def reliability_chart(caption: str, bins: Reliability, salt: str) -> Chart:
     """Share that was right against confidence; the larger a dot, the more cases."""
-    figure, (axis,) = _figure(1, height=2.7)
+    figure, (axis,) = make_figure(1, height=2.7)
     _diagonal(axis)
     area = 12 + 160 * bins.cases / bins.cases.sum()
     axis.plot(bins.confidence, bins.right, color=ACCENT, linewidth=1.2)
@@ -101,7 +103,7 @@ def reliability_chart(caption: str, bins: Reliability, salt: str) -> Chart:
     axis.set_ylabel("share that was right")
     pairs = ", ".join(f"{c:.2f}: {r:.2f}" for c, r in zip(bins.confidence, bins.right, strict=True))
     described = f"Share that was right by confidence, {caption}: {pairs}."
-    return Chart(caption, _svg(figure, "reliability", salt), described)
+    return Chart(caption, to_svg(figure, "reliability", salt), described)
 
 
 def _diagonal(axis: Axes) -> None:
@@ -109,7 +111,7 @@ def _diagonal(axis: Axes) -> None:
     axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1], aspect="equal")
 
 
-def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
+def make_figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -131,7 +133,7 @@ def _figure(rows: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def _svg(figure: Figure, kind: str, salt: str) -> str:
+def to_svg(figure: Figure, kind: str, salt: str) -> str:
     """The figure as an element of the page: own ids, no header, no links, the page's colours."""
     from matplotlib import rc_context
 

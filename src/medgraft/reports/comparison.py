@@ -73,21 +73,21 @@ class Strips(NamedTuple):
 
 def make_cell(panel: Panel, subject: str, metric: str, part: str = "") -> Cell | None:
     """Summarise a score of a subject over its seeds; undefined seeds are left out."""
-    rows = panel.values(subject, metric, part)
-    if rows.empty:
+    numbers = panel.values(subject, metric, part)
+    if not len(numbers):
         return None
-    rows = rows[rows["value"].notna()]
-    values = rows["value"].to_numpy()
+    numbers = numbers[~np.isnan(numbers[:, 0])]
+    values, ends = numbers[:, 0], numbers[:, 1:]
     is_distance = describe_score(metric).is_distance
     undefined = _count_undefined(panel, subject, part) if is_distance else ""
     if not len(values):
         return Cell(math.nan, math.nan, math.nan, math.nan, (), undefined=undefined)
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
-    ends = rows[["low", "high"]].to_numpy().mean(axis=0)
+    low, high = ends.mean(axis=0)
     return Cell(
         float(values.mean()),
-        float(ends[0]),
-        float(ends[1]),
+        float(low),
+        float(high),
         spread,
         tuple(values.tolist()),
         undefined=undefined,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medgraft.evidence import Evidence
 from medgraft.reports.wording import counted, describe_score, in_order
@@ -73,25 +75,37 @@ class Panel:
         parts += [counted(self.images, "image")] if self.images else []
         return " · ".join([*parts, self.units] if self.units else parts)
 
-    def values(self, subject: str, metric: str, part: str = "") -> pd.DataFrame:
-        """The facts of a subject, one row per seed."""
-        facts = self.facts
-        chosen = (facts["subject"] == subject) & (facts["metric"] == metric) & (facts["part"] == part)
-        return facts[chosen].sort_values("seed")
+    def values(self, subject: str, metric: str, part: str = "") -> NDArray[np.float64]:
+        """(S, 3) value, low and high of a subject, one row per seed in order; no rows where nothing was measured."""
+        return self._by_score.get((subject, metric, part), np.empty((0, 3)))
+
+    @cached_property
+    def _by_score(self) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+        """Values by subject, metric and part: a grid asks for thousands, and searching all for each takes minutes."""
+        facts = self.facts.sort_values("seed", kind="stable")
+        numbers = facts[["value", "low", "high"]].to_numpy(dtype=np.float64)
+        keys = zip(facts["subject"], facts["metric"], facts["part"], strict=True)
+        places: dict[tuple[str, str, str], list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key, []).append(place)
+        return {key: numbers[of_key] for key, of_key in places.items()}
 
 
 def make_panels(evidence: Evidence) -> list[Panel]:
     """One panel per cohort and split, in the order in which they were measured."""
-    facts = evidence.facts
+    facts = _judged(evidence)
     pairs = list(dict.fromkeys(zip(facts["cohort"], facts["split"], strict=True)))
     return [_make_panel(evidence, cohort, split, alone=len(pairs) == 1) for cohort, split in pairs]
 
 
 def _make_panel(evidence: Evidence, cohort: str, split: str, alone: bool) -> Panel:
-    facts = evidence.facts
+    facts = _judged(evidence)
     facts = facts[(facts["cohort"] == cohort) & (facts["split"] == split)]
-    comparisons = _rows_of(evidence.tables.get("comparisons", pd.DataFrame()), cohort, split, alone)
-    main = _main_score(facts, comparisons)
+    comparisons, ranks = (
+        _rows_of(evidence.tables.get(name, pd.DataFrame()), cohort, split, alone)
+        for name in ("comparisons", "ranks")
+    )
+    main = _main_score(facts, comparisons, ranks)
     classes = evidence.tables.get(f"classes/{cohort}", pd.DataFrame({"index": [], "name": []}))
     return Panel(
         cohort=cohort,
@@ -106,11 +120,23 @@ def _make_panel(evidence: Evidence, cohort: str, split: str, alone: bool) -> Pan
     )
 
 
-def _main_score(facts: pd.DataFrame, comparisons: pd.DataFrame) -> str:
-    """The score that comparisons were made by; otherwise the first that is known."""
+def _judged(evidence: Evidence) -> pd.DataFrame:
+    """Facts without those that the rule 'oracle' chose, where the same subject has others, or is of a grid."""
+    facts = evidence.facts
+    oracle = facts["selection"] == "oracle"
+    twins = set(facts.loc[~oracle, "subject"])
+    twins |= (
+        set(evidence.tables["grid"]["subject"]) if "subject" in evidence.tables.get("grid", ()) else set()
+    )
+    return facts[~(oracle & facts["subject"].isin(twins))]
+
+
+def _main_score(facts: pd.DataFrame, *tables: pd.DataFrame) -> str:
+    """The score that comparisons were made by, or ranks; otherwise the first that is known."""
     names = set(facts["metric"])
-    if "metric" in comparisons and len(comparisons) and comparisons["metric"].iloc[0] in names:
-        return str(comparisons["metric"].iloc[0])
+    for table in tables:
+        if "metric" in table and len(table) and table["metric"].iloc[0] in names:
+            return str(table["metric"].iloc[0])
     whole = set(facts.loc[facts["part"] == "", "metric"])
     return in_order(whole or names)[0]
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from medgraft.errors import DataError, cannot_write
+from medgraft.errors import DataError
 from medgraft.evidence import Evidence
 from medgraft.reports.caveats import caveats
 from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart, roc_chart
 from medgraft.reports.comparison import Strips, Table, interval_strips, part_tables, score_table, unit_strips
+from medgraft.reports.files import write_whole
+from medgraft.reports.grids.grid import Grid, read_grid
+from medgraft.reports.grids.sites import target_panel
+from medgraft.reports.grids.view import Target, make_grid_view, make_target
+from medgraft.reports.pages import open_template
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.pictures import Gallery, galleries, recorded_pictures
 from medgraft.reports.predictions import (
@@ -24,10 +29,7 @@ from medgraft.reports.predictions import (
 from medgraft.reports.provenance import make_account
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
-from medgraft.reports.wording import describe_score, in_order, percent
-
-if TYPE_CHECKING:
-    import jinja2
+from medgraft.reports.wording import describe_score, in_order
 
 
 class Confusion(NamedTuple):
@@ -43,6 +45,7 @@ class View(NamedTuple):
     """A panel, ready for the template."""
 
     anchor: str
+    title: str
     panel: Panel
     headline: list[str]
     comparisons: list[tuple[str, str]]
@@ -58,6 +61,7 @@ class View(NamedTuple):
     calibrations: list[Chart]
     galleries: list[Gallery]
     missing: list[str]
+    target: Target | None
 
 
 def report(
@@ -79,40 +83,34 @@ def report(
     path = Path(path)
     if not isinstance(evidence, Evidence):
         evidence = Evidence.load(evidence)
-    if path.is_dir():
-        raise DataError(
-            "report", "the name of an HTML file", f"{path} is a folder", "Add a name, as in report.html."
-        )
-    if evidence.facts.empty:
+    refuse_no_facts(evidence)
+    return write_whole(path, make_page(evidence, images=images, title=title), "an HTML file")
+
+
+def refuse_no_facts(evidence: Evidence) -> None:
+    """Refuse evidence that says nothing.
+
+    Raises:
+        DataError: it holds no facts, nor a grid (of which every cell may have failed).
+    """
+    if evidence.facts.empty and "grid" not in evidence.tables:
         raise DataError(
             "report",
             "evidence with facts",
             "this evidence has none",
             "Evaluate a model first and add its evidence.",
         )
-    page = make_page(evidence, images=images, title=title)
-    temporary = path.with_name(
-        f".{path.name}.partial"
-    )  # one name, so that what a killed writer left is replaced
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
     """The whole page as text; the same evidence gives the same page."""
-    views = [
-        _make_view(evidence, panel, number, images) for number, panel in enumerate(make_panels(evidence), 1)
-    ]
+    panels = make_panels(evidence)
+    grid = read_grid(evidence)
+    views = [_make_view(evidence, grid, panel, number, images) for number, panel in enumerate(panels, 1)]
     shown = set(evidence.facts["metric"])
-    return _template().render(
+    return open_template("report.html").render(
         title=title,
+        grid=make_grid_view(evidence, grid, panels) if grid is not None else None,
         views=views,
         caveats=caveats(evidence),
         curves=learning_curves(evidence),
@@ -123,22 +121,14 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         images=images,
         pictures_left_out=0 if images else len(evidence.images),
         glossary=[score for score in map(describe_score, in_order(shown)) if score.meaning],
-        percent=percent,
-        label=describe_score,
     )
 
 
-def _template() -> jinja2.Template:
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("report.html")
-
-
-def _make_view(evidence: Evidence, panel: Panel, number: int, images: bool) -> View:
+def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int, images: bool) -> View:
+    target = None
+    if grid is not None and grid.is_target(panel):
+        panel = target_panel(grid, panel)
+        target = make_target(evidence, grid, panel, f"panel {number}")
     outcomes = _outcomes(panel)
     width = max((of_subject[0].truth.shape[1] for of_subject in outcomes.values()), default=0)
     classes = [*panel.classes, *(f"class {index}" for index in range(len(panel.classes), width))][:width]
@@ -153,8 +143,9 @@ def _make_view(evidence: Evidence, panel: Panel, number: int, images: bool) -> V
         missing.append("example images (the evidence holds none)")
     return View(
         anchor=f"panel-{number}",
+        title=panel.cohort if grid is None or target is not None else f"{panel.cohort}, {panel.split}",
         panel=panel,
-        headline=headline(panel),
+        headline=headline(panel) if grid is None or target is not None else [],
         comparisons=comparison_sentences(panel),
         strips=strips,
         units=unit_strips(panel),
@@ -168,6 +159,7 @@ def _make_view(evidence: Evidence, panel: Panel, number: int, images: bool) -> V
         calibrations=calibrations,
         galleries=shown,
         missing=missing,
+        target=target,
     )
 
 

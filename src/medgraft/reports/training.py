@@ -14,6 +14,7 @@ from medgraft.reports.panels import SEEDED
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
+SHOWN_ELSEWHERE = ("comparisons", "examples", "grid", "ranks", "critical_difference", "difference_tests")
 WITHHELD = {"unit", "patient", "patients"}
 ROWS_SHOWN = 12
 
@@ -95,7 +96,7 @@ def recorded_tables(evidence: Evidence) -> list[TableView]:
     """The beginning of every table that the report does not otherwise use, without columns of patients."""
     views = []
     for name, table in evidence.tables.items():
-        if name.startswith(KNOWN) or name in ("comparisons", "examples"):
+        if name.startswith(KNOWN) or name in SHOWN_ELSEWHERE:
             continue
         shown = table[[column for column in table.columns if column not in WITHHELD]]
         rows = [

@@ -1,0 +1,143 @@
+"""Curves of a grid: score against labelled images, and gain against seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from medgraft.reports.charts import DASHES, INK, MUTED, RULE, Chart, colour_of, make_figure, to_svg
+from medgraft.reports.grids.efficiency import Efficiency, Spending
+from medgraft.reports.wording import describe_score, duration, number, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = ("o", "s", "^", "D", "v", "P")
+STRETCH = 5.0
+"""Numbers that differ by more than this factor are drawn on a logarithmic axis."""
+ROOM_BETWEEN_TICKS = 0.09
+"""Smallest distance of two labelled ticks, as a share of the axis."""
+
+
+class Key(NamedTuple):
+    """One line of a legend: colour, dash pattern and marker (None for plain lines)."""
+
+    name: str
+    colour: str
+    dash: int
+    marker: str | None
+
+
+def curve_keys(lines: dict[str, int]) -> list[Key]:
+    """The legend of all curves of a grid; colour, dash and marker all differ between neighbours."""
+    return [
+        Key(name, colour_of(index), index % len(DASHES), MARKERS[index % len(MARKERS)])
+        for name, index in lines.items()
+    ]
+
+
+def level_keys(subjects: Sequence[str]) -> list[Key]:
+    """The legend of horizontal lines: ink and grey, in three dash patterns."""
+    return [
+        Key(subject, (INK, MUTED)[index % 2], (index + 1) % len(DASHES), None)
+        for index, subject in enumerate(subjects)
+    ]
+
+
+def efficiency_chart(efficiency: Efficiency, keys: Sequence[Key], metric: str, salt: str) -> Chart:
+    """Score against labelled images, one curve per method, one line per subject without a choice of budgets."""
+    figure, (axis,) = make_figure(1, height=2.9)
+    known = {key.name: key for key in keys}
+    counts = sorted({point.labelled_images for curve in efficiency.curves for point in curve.points})
+    scale = Stretched(counts)
+    for level, key in zip(efficiency.levels, level_keys([level.subject for level in efficiency.levels])):
+        axis.axhline(level.value, color=key.colour, linestyle=DASHES[key.dash], linewidth=1.1, zorder=1.5)
+    for curve in efficiency.curves:
+        key = known[curve.name]
+        places = [scale.place(point.labelled_images) for point in curve.points]
+        if efficiency.band != "none":
+            low, high = ([getattr(point, end) for point in curve.points] for end in ("low", "high"))
+            axis.fill_between(places, low, high, color=key.colour, alpha=0.13, linewidth=0)
+        _draw(axis, places, [point.value for point in curve.points], key)
+    _ticks(axis, scale, counts, [f"{count:,.0f}" for count in counts])
+    axis.set_xlabel("labelled images at the target")
+    axis.set_ylabel(describe_score(metric).label)
+    told = "; ".join(
+        f"{curve.name} "
+        + ", ".join(f"{point.labelled_images:.0f}: {number(point.value)}" for point in curve.points)
+        for curve in efficiency.curves
+    )
+    return Chart("Score against labelled images", to_svg(figure, "efficiency", salt), f"{told}.")
+
+
+def gain_chart(spent: Sequence[Spending], keys: Sequence[Key], metric: str, salt: str) -> Chart | None:
+    """Gain over no adaptation against seconds, one curve per method; None where no time is known."""
+    timed = [one for one in spent if math.isfinite(one.seconds) and one.seconds > 0]
+    if not timed:
+        return None
+    figure, (axis,) = make_figure(1, height=2.9)
+    known = {key.name: key for key in keys}
+    scale = Stretched(sorted({one.seconds for one in timed}))
+    axis.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    for name in dict.fromkeys(one.name for one in timed):
+        points = sorted(
+            (one for one in timed if one.name == name), key=lambda one: (one.labelled_images, one.seconds)
+        )
+        key = known.get(name, Key(name, MUTED, 0, "x"))
+        _draw(axis, [scale.place(one.seconds) for one in points], [one.gain for one in points], key)
+    marks = scale.round_numbers()
+    _ticks(axis, scale, marks, [duration(mark).replace(" 0 s", "") for mark in marks])
+    axis.set_xlabel("computing time of one cell")
+    axis.set_ylabel(f"gain in {describe_score(metric).label}")
+    told = "; ".join(f"{one.subject}: {duration(one.seconds)}, {signed(one.gain)}" for one in timed)
+    return Chart("Gain over no adaptation against time", to_svg(figure, "gain", salt), f"{told}.")
+
+
+class Stretched:
+    """A horizontal axis from 0 to 1: logarithmic where numbers differ much, with 0 a step to the left."""
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self.positive = [value for value in values if value > 0] or [1.0]
+        self.logarithmic = max(self.positive) / min(self.positive) > STRETCH
+        ends = [self._raw(value) for value in values] or [0.0]
+        self.low, self.width = min(ends), (max(ends) - min(ends)) or 1.0
+
+    def _raw(self, value: float) -> float:
+        if not self.logarithmic:
+            return value
+        return math.log2(value) if value > 0 else math.log2(min(self.positive)) - 1.5
+
+    def place(self, value: float) -> float:
+        """Where a value lies, 0 for the first and 1 for the last."""
+        return (self._raw(value) - self.low) / self.width
+
+    def round_numbers(self) -> list[float]:
+        """1, 2 and 5 times powers of ten within the values (also just outside them)."""
+        low, high = min(self.positive), max(self.positive)
+        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+        marks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+        inside = [mark for mark in marks if low * 0.8 <= mark <= high * 1.25]
+        return inside or [low]
+
+
+def _draw(axis: Axes, places: Sequence[float], values: Sequence[float], key: Key) -> None:
+    axis.plot(
+        places, values, color=key.colour, linestyle=DASHES[key.dash], linewidth=1.5,
+        marker=key.marker, markersize=4.5, markeredgewidth=0.8 if key.marker != "x" else 1.2,
+        clip_on=False, zorder=3,
+    )  # fmt: skip
+
+
+def _ticks(axis: Axes, scale: Stretched, values: Sequence[float], labels: Sequence[str]) -> None:
+    """Ticks at these values, as many as have room."""
+    places: list[float] = []
+    kept: list[str] = []
+    for value, label in zip(values, labels, strict=True):
+        place = scale.place(value)
+        if not places or place - places[-1] >= ROOM_BETWEEN_TICKS + 0.012 * max(0, len(label) - 3):
+            places.append(place)
+            kept.append(label)
+    axis.set_xticks(places, kept)
+    axis.set_xlim(-0.06, 1.06)
+    axis.spines["bottom"].set_color(RULE)

@@ -1,0 +1,125 @@
+"""A grid, ready for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from medgraft.evidence import Evidence
+from medgraft.reports.charts import STAND_INS, Chart
+from medgraft.reports.grids.cells import Costs, Failure, costs, failures
+from medgraft.reports.grids.charts import Key, curve_keys, efficiency_chart, gain_chart, level_keys
+from medgraft.reports.grids.efficiency import Band, cost_against_gain, label_efficiency
+from medgraft.reports.grids.grid import Grid
+from medgraft.reports.grids.ranking import (
+    PairedTest,
+    RankDiagram,
+    Row,
+    difference_tests,
+    rank_diagram,
+    ranked_elsewhere,
+    ranking,
+)
+from medgraft.reports.grids.sites import Forgetting, SiteMap, forgetting, site_maps, target_panel
+from medgraft.reports.grids.worst_units import WorstUnits, worst_units
+from medgraft.reports.panels import Panel
+from medgraft.reports.wording import counted, describe_score, percent
+
+BANDS: dict[Band, str] = {
+    "interval": "Bands: the {level} interval over {units}, its ends averaged over seeds.",
+    "seeds": "Bands: lowest to highest seed.",
+    "none": "No bands: there are neither intervals nor several seeds.",
+}
+
+
+class Target(NamedTuple):
+    """What a report says about one target of a grid."""
+
+    ranking: list[Row]
+    has_oracle: bool
+    diagram: RankDiagram | None
+    tests: list[PairedTest]
+    charts: list[Chart]
+    legend: list[Key]
+    levels: list[Key]
+    band: str
+    worst: WorstUnits | None
+
+
+class GridView(NamedTuple):
+    """What a report says about a grid as a whole."""
+
+    summary: str
+    sentences: list[str]
+    overall: list[tuple[str, str, RankDiagram]]
+    maps: list[SiteMap]
+    forgetting: list[Forgetting]
+    costs: Costs
+    failures: list[Failure]
+    left_out: list[str]
+
+
+def make_target(evidence: Evidence, grid: Grid, panel: Panel, salt: str) -> Target:
+    """Everything about one target; `panel` holds its own subjects only."""
+    rows = ranking(evidence, grid, panel)
+    efficiency = label_efficiency(grid, panel)
+    spent = cost_against_gain(grid, panel)
+    keys = curve_keys(grid.lines)
+    charts, levels, band = [], [], ""
+    if efficiency is not None:
+        charts.append(efficiency_chart(efficiency, keys, panel.main, salt))
+        levels = level_keys([level.subject for level in efficiency.levels])
+        band = BANDS[efficiency.band].format(level=percent(panel.level), units=panel.units or "rows")
+    gains = gain_chart(spent, keys, panel.main, salt)
+    if gains is not None:
+        charts.append(gains)
+    drawn = {curve.name for curve in efficiency.curves} if efficiency else set()
+    drawn |= {one.name for one in spent}
+    return Target(
+        ranking=rows,
+        has_oracle=any(row.oracle_shown for row in rows),
+        diagram=rank_diagram(evidence, panel.cohort, panel.main),
+        tests=difference_tests(evidence, panel),
+        charts=charts,
+        legend=[key for key in keys if key.name in drawn],
+        levels=[key._replace(colour=STAND_INS[key.colour]) for key in levels],
+        band=band,
+        worst=worst_units(panel),
+    )
+
+
+def make_grid_view(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> GridView:
+    """What is about several targets, or about cells; `panels` hold all subjects measured there."""
+    own = [target_panel(grid, panel) for panel in panels if grid.is_target(panel)]
+    diagrams = [
+        (cohort, describe_score(metric).label, rank_diagram(evidence, cohort, metric))
+        for cohort, metric in ranked_elsewhere(evidence, grid.targets)
+    ]
+    maps, forgotten = site_maps(grid, own), forgetting(grid, panels)
+    left_out = [] if maps else ["the map of sites (one source and one target)"]
+    if not forgotten:
+        left_out.append("forgetting (nothing was measured on the source's own cohort)")
+    return GridView(
+        summary=grid.summary,
+        sentences=_sentences(grid),
+        overall=[(cohort, label, made) for cohort, label, made in diagrams if made is not None],
+        maps=maps,
+        forgetting=forgotten,
+        costs=costs(grid),
+        failures=failures(grid),
+        left_out=left_out,
+    )
+
+
+def _sentences(grid: Grid) -> list[str]:
+    """How much of the grid there is, and whether methods had equal chances."""
+    cells = grid.cells
+    told = [f"{counted(len(grid.finished), 'cell')} of {len(cells):,} finished."]
+    if len(grid.failed):
+        told[0] = f"{told[0].removesuffix('.')}, {len(grid.failed):,} failed."
+    if cells["seed"].nunique() == 1:
+        told.append("There is one seed only, so nothing is known about how much another one would change.")
+    tried = cells.loc[cells["role"] == "method", "tried"]
+    if len(tried) and tried.min() == tried.max() > 1:
+        told.append(f"For every method {int(tried.max())} settings were tried.")
+    return told
