@@ -51,6 +51,35 @@ def test_the_difference_is_that_of_the_same_rows(written):
     assert (row["subject"], row["reference"], row["metric"]) == ("ours", "theirs", "accuracy")
 
 
+def test_p_is_that_of_exchanging_the_two_per_patient(written):
+    evidence = measured(written, "ours", OURS) + measured(written, "theirs", THEIRS)
+    row = compare(evidence, "ours", "theirs", "accuracy").tables["comparisons"].iloc[0]
+    # Of the four patients a and b have a difference: both signs agree in two of four ways.
+    assert row["p"] == 0.5
+    assert row["test"].startswith("permutation. With 2 units the smallest p this test can give is 0.5:")
+
+
+def test_a_patient_of_many_images_weighs_as_they_do_in_p(written):
+    patients = ["a", "a", "a", "a", "a", "b", "c", "d"]
+    ours, theirs = [1, 1, 1, 1, 1, 0, 1, 1], [1, 0, 0, 0, 0, 1, 0, 1]
+    evidence = measured(written, "ours", ours, patients=patients) + measured(
+        written, "theirs", theirs, patients=patients
+    )
+    row = compare(evidence, "ours", "theirs", "accuracy").tables["comparisons"].iloc[0]
+    # Patients gain 4, -1 and 1 images: |4 - 1 + 1| is reached by all signs of the last two but the two of one sign
+    # against the first, which give 2.
+    assert row["difference"] == pytest.approx(4 / 8)
+    assert row["p"] == pytest.approx(6 / 8)
+
+
+def test_scores_that_are_no_means_have_no_p(written):
+    evidence = measured(written, "ours", OURS) + measured(written, "theirs", THEIRS)
+    row = compare(evidence, "ours", "theirs", "auroc").tables["comparisons"].iloc[0]
+    assert np.isnan(row["p"]) and row["test"] == ""
+    brier = compare(evidence, "ours", "theirs", "brier").tables["comparisons"].iloc[0]
+    assert brier["p"] == 0.5
+
+
 def test_turning_the_two_round_turns_the_sign(written):
     evidence = measured(written, "ours", OURS) + measured(written, "theirs", THEIRS)
     one = compare(evidence, "ours", "theirs", "auroc").tables["comparisons"].iloc[0]
@@ -127,5 +156,6 @@ def test_overlaps_are_compared_per_patient(written):
     # patient a: x overlaps by 2 * 1 / (2 + 1), y wholly; patient b: both wholly
     gain = 1 - (2 / 3 + 1) / 2
     assert row["difference"] == pytest.approx(gain / 2)
+    assert row["p"] == 1.0  # one patient without, one with a difference
     assert (row["low"], row["high"]) == pytest.approx((0, gain))
     assert row["n"] == 2

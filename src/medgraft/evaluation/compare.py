@@ -11,6 +11,10 @@ from medgraft.errors import DataError, SettingsError
 from medgraft.evaluation.outcome import MEASURES, OVERLAPS, from_table, is_share_of_masks, metric_of
 from medgraft.evidence import Evidence
 from medgraft.statistics.bootstrap import Metric, WeightedMetric, paired_difference
+from medgraft.statistics.permutation import permutation_test
+
+MEANS_OVER_ROWS = ("accuracy", "brier")
+"""Scores of classes that are means over rows, so that a patient's part in a difference can change its sign."""
 
 
 def compare(
@@ -30,7 +34,9 @@ def compare(
         repeats: bootstrap resamples.
 
     Returns: evidence with one row in the table "comparisons" for each cohort and split that both have:
-        difference (subject minus reference), low, high, n (units), seeds (of the one that has fewer).
+        difference (subject minus reference), low, high, n (units), seeds (of the one that has fewer), p of a
+        permutation test over the units and, as test, what to know of it. Scores that are no means over patients (auroc,
+        average_precision, balanced_accuracy, ece, anything of several labels) have an interval only: p is NaN.
 
     Raises:
         SettingsError: the metric is none of these.
@@ -50,12 +56,14 @@ def compare(
         units = _by_position(pair[0][0], metric)["unit"].to_numpy()
         scores = [_mean_over_seeds([_score(table, metric) for table in tables]) for tables in pair]
         difference = paired_difference(scores[0], scores[1], units, repeats=repeats)
+        testable = _is_mean(pair[0][0], metric) and not np.isnan(difference.value)
+        p, test = _test(scores, units) if testable else (float("nan"), "")
         lines.append(
             {
                 "subject": subject, "reference": reference, "cohort": cohort, "split": split,
                 "metric": metric, "difference": difference.value,
                 "low": difference.low, "high": difference.high, "n": difference.units,
-                "seeds": min(map(len, pair)),
+                "seeds": min(map(len, pair)), "p": p, "test": test,
             }
         )  # fmt: skip
     if not lines:
@@ -132,6 +140,21 @@ def _score(table: pd.DataFrame, metric: str) -> Metric:
         values = _by_position(table, metric)[metric].to_numpy()
         return WeightedMetric(lambda weights: weights @ values / weights.sum(axis=1), len(values))
     return metric_of(from_table(table), MEASURES[metric])
+
+
+def _is_mean(table: pd.DataFrame, metric: str) -> bool:
+    return is_share_of_masks(metric) or (metric in MEANS_OVER_ROWS and "truth" in table)
+
+
+def _test(scores: Sequence[Metric], units: np.ndarray) -> tuple[float, str]:
+    """p of exchanging the two per unit, and what the reader must know of it."""
+    _, membership, counts = np.unique(units, return_inverse=True, return_counts=True)
+    rows = [np.flatnonzero(membership == unit) for unit in range(len(counts))]
+    # A unit of many rows weighs as much in the difference as they do.
+    weights = counts * len(counts) / len(units)
+    ours, theirs = (weights * [score(own) for own in rows] for score in scores)
+    found = permutation_test(ours, theirs)
+    return found.p, f"permutation. {found.note}" if found.note else "permutation"
 
 
 def _mean_over_seeds(scores: Sequence[Metric]) -> Metric:

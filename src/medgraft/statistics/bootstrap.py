@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import SettingsError, ShapeError
+from medgraft.statistics.bca import bca_levels
 
 Metric = Callable[[NDArray[np.int64]], float]
 """Row indices (repeats allowed) to a number; NaN where undefined."""
 
+IntervalMethod = Literal["percentile", "bca"]
 
 WEIGHTS_AT_ONCE = 4_000_000
 """Numbers that a `WeightedMetric` is given in one call, so that memory stays bounded."""
@@ -54,13 +56,18 @@ class Interval(NamedTuple):
     dropped: int = 0
     """Resamples on which the metric was undefined; the interval is over the others."""
     reason: str | None = None
-    """Why there is no interval (low and high are NaN), for the reader of a report."""
+    """Why there is no interval (low and high are NaN), or a percentile interval where BCa was asked for."""
 
 
 def bootstrap_interval(
-    metric: Metric, units: ArrayLike, repeats: int = 1000, level: float = 0.95, seed: int = 0
+    metric: Metric,
+    units: ArrayLike,
+    repeats: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    method: IntervalMethod = "percentile",
 ) -> Interval:
-    """Tell a metric on all rows, and its percentile interval over resampled units.
+    """Tell a metric on all rows, and its interval over resampled units.
 
     Args:
         metric: takes row indices, (n,) int64 where rows of a unit drawn twice come twice; returns a number. A
@@ -69,15 +76,18 @@ def bootstrap_interval(
         repeats: resamples.
         level: coverage aimed at, in (0, 1).
         seed: of the resampling; equal seeds and units give equal resamples for every metric.
+        method: "percentile", or "bca", which corrects for bias and skewness by leaving out one unit at a time (as
+            many more evaluations as there are units); use 2000 repeats or more with it.
 
     Returns: an Interval; low and high are NaN, with the reason, for fewer than two units or an undefined
-        metric. With few units (below about 20) percentile intervals are too narrow.
+        metric. Where BCa is undefined it is the percentile interval, with the reason. With few units (below about 20)
+        both are too narrow: `docs/statistics.md`.
 
     Raises:
-        SettingsError: level or repeats out of range.
+        SettingsError: level or repeats out of range, or no such method.
         ShapeError: `units` is not one-dimensional.
 
-    Source: Efron & Tibshirani 1993, section 13.3; whole clusters: Davison & Hinkley 1997, section 3.8.
+    Source: Efron & Tibshirani 1993, sections 13.3 and 14.3; whole clusters: Davison & Hinkley 1997, section 3.8.
 
     >>> values = np.array([1.0, 2.0, 3.0, 4.0])
     >>> bootstrap_interval(lambda rows: values[rows].mean(), ["a", "a", "b", "b"])
@@ -89,6 +99,13 @@ def bootstrap_interval(
             "0 < level < 1 and at least one repeat",
             f"got level {level} and {repeats} repeats",
             "Use for example level=0.95 and repeats=1000.",
+        )
+    if method not in get_args(IntervalMethod):
+        raise SettingsError(
+            "A bootstrap interval",
+            "the method percentile or bca",
+            f"got {method!r}",
+            "Choose one of the two.",
         )
     names = np.asarray(units)
     if names.ndim != 1:
@@ -110,8 +127,15 @@ def bootstrap_interval(
     dropped = repeats - len(defined)
     if not len(defined):
         return none._replace(dropped=dropped, reason="the metric is undefined on every resample")
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, float(low), float(high), repeats, number, dropped)
+    quantiles, reason = ((1 - level) / 2, (1 + level) / 2), None
+    if method == "bca":
+        found = bca_levels(defined, value, _left_out(metric, membership, number), level)
+        if isinstance(found, str):
+            reason = f"a percentile interval: BCa is undefined, as {found}"
+        else:
+            quantiles = found
+    low, high = np.quantile(defined, quantiles)
+    return Interval(value, float(low), float(high), repeats, number, dropped, reason)
 
 
 def paired_difference(
@@ -121,13 +145,14 @@ def paired_difference(
     repeats: int = 1000,
     level: float = 0.95,
     seed: int = 0,
+    method: IntervalMethod = "percentile",
 ) -> Interval:
     """Tell by how much a beats b on the same rows, with an interval over the same resampled units for both.
 
     Args:
         metric_a: as for `bootstrap_interval`.
         metric_b: as `metric_a`, on the same rows.
-        units, repeats, level, seed: as for `bootstrap_interval`.
+        units, repeats, level, seed, method: as for `bootstrap_interval`.
 
     Returns: an Interval of a - b; an interval without 0 means they differ.
 
@@ -141,8 +166,10 @@ def paired_difference(
     if isinstance(metric_a, WeightedMetric) and isinstance(metric_b, WeightedMetric):
         a, b = metric_a.function, metric_b.function
         both = WeightedMetric(lambda weights: a(weights) - b(weights), metric_a.rows)
-        return bootstrap_interval(both, units, repeats, level, seed)
-    return bootstrap_interval(lambda rows: metric_a(rows) - metric_b(rows), units, repeats, level, seed)
+        return bootstrap_interval(both, units, repeats, level, seed, method)
+    return bootstrap_interval(
+        lambda rows: metric_a(rows) - metric_b(rows), units, repeats, level, seed, method
+    )
 
 
 def _scores(
@@ -153,11 +180,27 @@ def _scores(
         found = [metric(rows) for rows in _resamples(membership, number, repeats, seed)]
         return np.array(found, dtype=np.float64)
     step = max(1, WEIGHTS_AT_ONCE // len(membership))
-    draws = list(_draws(number, repeats, seed))
+    generator = np.random.default_rng(seed)
     parts = []
     for start in range(0, repeats, step):
-        counts = np.stack([np.bincount(drawn, minlength=number) for drawn in draws[start : start + step]])
+        some = min(step, repeats - start)
+        # Drawn together, the numbers are the same as drawn one resample at a time.
+        drawn = generator.integers(number, size=(some, number)) + number * np.arange(some)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=some * number).reshape(some, number)
         parts.append(metric.function(counts[:, membership].astype(np.float64)))
+    return np.concatenate(parts)
+
+
+def _left_out(metric: Metric, membership: NDArray[np.int64], number: int) -> NDArray[np.float64]:
+    """The metric without each unit in turn."""
+    if not isinstance(metric, WeightedMetric):
+        found = [metric(np.flatnonzero(membership != unit)) for unit in range(number)]
+        return np.array(found, dtype=np.float64)
+    step = max(1, WEIGHTS_AT_ONCE // len(membership))
+    parts = []
+    for start in range(0, number, step):
+        units = np.arange(start, min(start + step, number))
+        parts.append(metric.function((membership != units[:, None]).astype(np.float64)))
     return np.concatenate(parts)
 
 
