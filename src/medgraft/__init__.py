@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medgraft.models.model import Model
     from medgraft.models.sources import open_source
     from medgraft.models.storage import load_model
+    from medgraft.phantoms import load_phantom
     from medgraft.reports import report
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "evaluate": "api.evaluation",
     "load_evidence": "api.evidence",
     "load_model": "models.storage",
+    "load_phantom": "phantoms",
     "load_samples": "data.samples",
     "open_source": "models.sources",
     "predict": "api.prediction",
@@ -71,6 +73,7 @@ __all__ = [
     "evaluate",
     "load_evidence",
     "load_model",
+    "load_phantom",
     "load_samples",
     "methods",
     "open_source",
