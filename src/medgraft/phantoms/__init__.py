@@ -1,0 +1,6 @@
+"""Simulators: many subjects at several scanners, with exact truth. Everything they make is called simulated."""
+
+from medgraft.phantoms.cohort import load_phantom
+from medgraft.phantoms.mr_sites import BRAIN_SITES, PROSTATE_SITES, Site
+
+__all__ = ["BRAIN_SITES", "PROSTATE_SITES", "Site", "load_phantom"]
