@@ -188,5 +188,7 @@ def test_bad_input_is_refused() -> None:
         critical_difference_groups([1, 2], 0)
     with pytest.raises(ShapeError, match=r"got shape \(2, 2\) for 3 ranks"):
         significance_letters(np.ones((2, 2)), [1, 2, 3])
+    with pytest.raises(ShapeError, match="at most 52 methods"):
+        significance_letters(np.eye(53), np.arange(53))
     with pytest.raises(SettingsError):
         significance_letters(np.ones((2, 2)), [1, 2], alpha=0)

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import SettingsError, ShapeError
 from medgraft.statistics.bca import bca_levels
+from medgraft.statistics.expanded import expanded_levels
 
 Metric = Callable[[NDArray[np.int64]], float]
 """Row indices (repeats allowed) to a number; NaN where undefined."""
 
-IntervalMethod = Literal["percentile", "bca"]
+IntervalMethod = Literal["percentile", "expanded", "bca"]
 
 WEIGHTS_AT_ONCE = 4_000_000
 """Numbers that a `WeightedMetric` is given in one call, so that memory stays bounded."""
@@ -76,37 +77,26 @@ def bootstrap_interval(
         repeats: resamples.
         level: coverage aimed at, in (0, 1).
         seed: of the resampling; equal seeds and units give equal resamples for every metric.
-        method: "percentile", or "bca", which corrects for bias and skewness by leaving out one unit at a time (as
-            many more evaluations as there are units); use 2000 repeats or more with it.
+        method: "percentile"; "expanded", whose quantiles lie further out the fewer units there are; or "bca", which
+            corrects for bias and skewness by leaving out one unit at a time (as many more evaluations as there are
+            units; use 2000 repeats or more with it).
 
     Returns: an Interval; low and high are NaN, with the reason, for fewer than two units or an undefined
         metric. Where BCa is undefined it is the percentile interval, with the reason. With few units (below about 20)
-        both are too narrow: `docs/statistics.md`.
+        "percentile" and "bca" are too narrow: `docs/statistics.md`.
 
     Raises:
         SettingsError: level or repeats out of range, or no such method.
         ShapeError: `units` is not one-dimensional.
 
-    Source: Efron & Tibshirani 1993, sections 13.3 and 14.3; whole clusters: Davison & Hinkley 1997, section 3.8.
+    Source: Efron & Tibshirani 1993, sections 13.3 and 14.3; expanded: Hesterberg 2015; whole clusters: Davison &
+        Hinkley 1997, section 3.8.
 
     >>> values = np.array([1.0, 2.0, 3.0, 4.0])
     >>> bootstrap_interval(lambda rows: values[rows].mean(), ["a", "a", "b", "b"])
     Interval(value=2.5, low=1.5, high=3.5, repeats=1000, units=2, dropped=0, reason=None)
     """
-    if not 0 < level < 1 or repeats < 1:
-        raise SettingsError(
-            "A bootstrap interval",
-            "0 < level < 1 and at least one repeat",
-            f"got level {level} and {repeats} repeats",
-            "Use for example level=0.95 and repeats=1000.",
-        )
-    if method not in get_args(IntervalMethod):
-        raise SettingsError(
-            "A bootstrap interval",
-            "the method percentile or bca",
-            f"got {method!r}",
-            "Choose one of the two.",
-        )
+    _check_settings(repeats, level, method)
     names = np.asarray(units)
     if names.ndim != 1:
         raise ShapeError(
@@ -128,7 +118,9 @@ def bootstrap_interval(
     if not len(defined):
         return none._replace(dropped=dropped, reason="the metric is undefined on every resample")
     quantiles, reason = ((1 - level) / 2, (1 + level) / 2), None
-    if method == "bca":
+    if method == "expanded":
+        quantiles = expanded_levels(number, level)
+    elif method == "bca":
         found = bca_levels(defined, value, _left_out(metric, membership, number), level)
         if isinstance(found, str):
             reason = f"a percentile interval: BCa is undefined, as {found}"
@@ -170,6 +162,23 @@ def paired_difference(
     return bootstrap_interval(
         lambda rows: metric_a(rows) - metric_b(rows), units, repeats, level, seed, method
     )
+
+
+def _check_settings(repeats: int, level: float, method: str) -> None:
+    if not 0 < level < 1 or repeats < 1:
+        raise SettingsError(
+            "A bootstrap interval",
+            "0 < level < 1 and at least one repeat",
+            f"got level {level} and {repeats} repeats",
+            "Use for example level=0.95 and repeats=1000.",
+        )
+    if method not in get_args(IntervalMethod):
+        raise SettingsError(
+            "A bootstrap interval",
+            f"a method among {', '.join(get_args(IntervalMethod))}",
+            f"got {method!r}",
+            "Choose one of these.",
+        )
 
 
 def _scores(

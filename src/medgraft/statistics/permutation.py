@@ -81,7 +81,7 @@ def permutation_test(
         exact = ways <= exact_up_to
         p = _deal_anew(np.rint(first * unit), np.rint(second * unit), None if exact else repeats, seed)
     smallest = twins / ways if exact else max(twins / ways, 1 / (repeats + 1))
-    drawn = "" if exact else f"{repeats} of {ways:.3g} ways drawn."
+    drawn = "" if exact else f"{repeats} ways drawn."
     return TestResult(mean, p, number, join_notes(too_few(number, smallest, alpha), drawn))
 
 

@@ -11,6 +11,9 @@ from medgraft.errors import SettingsError, ShapeError
 from medgraft.statistics.result import TestResult, too_few
 from medgraft.statistics.scores import check_scores, decimals_of
 
+MOST_LETTERS = 52
+"""Of the alphabet, small and capital."""
+
 
 def mean_ranks(scores: ArrayLike, higher_is_better: bool = True) -> NDArray[np.float64]:
     """Rank the methods within each block and average: 1 is the best.
@@ -188,7 +191,7 @@ def significance_letters(p_matrix: ArrayLike, ranks: ArrayLike, alpha: float = 0
     Returns: K texts, "a" for the best and all that do not differ from it, for example ["a", "ab", "b"].
 
     Raises:
-        ShapeError: the matrix is not (K, K) for K ranks.
+        ShapeError: the matrix is not (K, K) for K ranks, or there are more methods than letters.
         DataError: a p value or rank is missing.
         SettingsError: alpha out of range.
 
@@ -211,6 +214,10 @@ def significance_letters(p_matrix: ArrayLike, ranks: ArrayLike, alpha: float = 0
         )
     if not 0 < alpha < 1:
         raise SettingsError(who, "alpha in (0, 1)", f"got {alpha:g}", "Use for example 0.05.")
+    if len(values) > MOST_LETTERS:
+        raise ShapeError(
+            who, f"at most {MOST_LETTERS} methods", f"got {len(values)}", "Compare fewer at once."
+        )
     order = np.argsort(values, kind="stable")
     display = scikit_posthocs.compact_letter_display(p[np.ix_(order, order)], alpha=alpha)
     letters = [""] * len(values)
