@@ -18,8 +18,9 @@ ORDER: list[set[str]] = [
     {"phantoms"},
     {"engine"},
     USES_ENGINE,
-    {"plugins", "benchmark"},
+    {"plugins"},
     {"api"},
+    {"benchmarks"},
     {"cli", "testing"},
 ]
 APART = [LEAVES, USES_ENGINE]  # layers whose members do not import one another

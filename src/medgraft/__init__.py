@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medgraft.api.evaluation import evaluate
     from medgraft.api.evidence import load_evidence
     from medgraft.api.prediction import predict
+    from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
     from medgraft.data.manifest import read_manifest
@@ -43,6 +44,7 @@ _HOMES = {
     "Schedule": "engine.schedule",
     "Task": "data.task",
     "adapt": "api.adaptation",
+    "benchmark": "benchmarks.benchmark",
     "check": "data.checks",
     "compare": "evaluation.compare",
     "evaluate": "api.evaluation",
@@ -68,6 +70,7 @@ __all__ = [
     "Schedule",
     "Task",
     "adapt",
+    "benchmark",
     "check",
     "compare",
     "evaluate",

@@ -8,6 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from medgraft.cli.adapt import adapt
+from medgraft.cli.benchmark import benchmark
 from medgraft.cli.check import check
 from medgraft.cli.demo import demo
 from medgraft.cli.evaluate import evaluate
@@ -91,7 +92,7 @@ def main_options(
         logging.basicConfig(level=logging.INFO)
 
 
-for command in (demo, check, adapt, predict, evaluate, report, methods):
+for command in (demo, check, adapt, predict, evaluate, benchmark, report, methods):
     app.command()(command)
 
 

@@ -1,0 +1,276 @@
+"""Everything that can be known to be wrong with a grid before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from medgraft.api.adaptation import check_task
+from medgraft.benchmarks.candidates import Candidate, training_method
+from medgraft.benchmarks.grid import Grid
+from medgraft.benchmarks.problems import at, dotted
+from medgraft.benchmarks.rows import SOURCE, TARGET, at_sites, open_data, within_budget
+from medgraft.data.task import Task
+from medgraft.engine.method import check_leaks, check_needs
+from medgraft.engine.select import choose_rule
+from medgraft.errors import MedgraftError, NeedError, SettingsError
+from medgraft.evaluation.outcome import MEASURES, is_share_of_masks
+from medgraft.plugins import find_plugins, nearest
+from medgraft.types import Kind
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+    from medgraft.models.model import Model
+
+SCORED = ("classify", "multilabel", "segment")
+
+
+class Checks:
+    """Looks at a grid part by part and collects what is wrong.
+
+    Args:
+        grid: as read.
+        candidates: its methods and baselines.
+
+    problems: each a sentence that begins with its place in the file.
+    cohorts: those that could be opened, by name. models: named source models that could be opened, by name.
+    """
+
+    def __init__(self, grid: Grid, candidates: list[Candidate]) -> None:
+        self.grid, self.candidates = grid, candidates
+        self.problems: list[MedgraftError] = []
+        self.cohorts: dict[str, Cohort] = {}
+        self.models: dict[str, Model] = {}
+        self._unfit: set[str] = set()  # targets of which enough is told already
+        for name in grid.cohorts:
+            self._check_cohort(name)
+        for name in grid.sources:
+            self._check_source(name)
+        self._check_defaults()
+        for candidate in candidates:
+            self._check_candidate(candidate)
+
+    def _refuse(self, where: str, needs: str, got: str, do: str) -> None:
+        self.problems.append(SettingsError(where, needs, got, do))
+
+    @contextmanager
+    def collected(self, where: str, cohort: str = "", source: str = "") -> Iterator[None]:
+        """What goes wrong inside becomes a problem of that place; cells' own words for cohorts become the grid's."""
+        try:
+            yield
+        except MedgraftError as error:
+            words = [part.replace(TARGET, cohort).replace(SOURCE, source or cohort) for part in error.args]
+            self.problems.append(at(where, SettingsError(*words)))
+        except (ImportError, TypeError, OSError) as error:  # of a phantom's or plug-in's own code
+            self.problems.append(
+                SettingsError(
+                    where, "to be usable", f"it gave {type(error).__name__}: {error}", "Correct it."
+                )
+            )
+
+    def targets(self, name: str) -> Iterator[tuple[str, Cohort, tuple[str, ...]]]:
+        """The targets of a cohort that was opened: what they are called, their rows, their sites."""
+        cohort = self.cohorts[name]
+        for sites in target_sites(self.grid, name):
+            yield called(name, sites), at_sites(cohort, sites, TARGET), sites
+
+    def source(self, name: str) -> Cohort | None:
+        """The source rows of a cohort that was opened; None where it names no source."""
+        sites = self.grid.cohorts[name].source
+        return at_sites(self.cohorts[name], sites, SOURCE) if sites else None
+
+    def _check_cohort(self, name: str) -> None:
+        table, where = self.grid.cohorts[name], dotted("cohorts", name)
+        problems_before = len(self.problems)
+        opened: dict[str, Cohort] = {}
+        with self.collected(f"{where}.data"):
+            opened[name] = open_data(table)
+        if name not in opened:
+            return
+        cohort = opened[name]
+        known = sorted({site for site in cohort.sites.tolist() if site})
+        for key, sites in (("source", table.source), ("targets", table.targets)):
+            for site in sites:
+                if site not in known:
+                    self._refuse(
+                        f"{where}.{key}",
+                        f"sites of the cohort ({', '.join(known) or 'it names none'})",
+                        f"it got {site!r}{nearest(site, known)}",
+                        "Correct it.",
+                    )
+        if cohort.kind not in SCORED or "truth" not in cohort.fields:
+            self._refuse(
+                f"{where}.data",
+                f"rows with truth of a kind among {', '.join(SCORED)}",
+                f"the kind is '{cohort.kind}' with {', '.join(sorted(cohort.fields))}",
+                "Choose other data.",
+            )
+        if len(self.problems) == problems_before:
+            self.cohorts[name] = cohort
+            self._check_metric(where, cohort)
+            self._check_rows(name, where)
+
+    def _check_metric(self, where: str, cohort: Cohort) -> None:
+        metric = metric_of(self.grid, cohort)
+        fits = is_share_of_masks(metric) if cohort.kind == "segment" else metric in MEASURES
+        if not fits:
+            offered = "dice, iou or surface_dice_2mm" if cohort.kind == "segment" else ", ".join(MEASURES)
+            self._refuse(
+                "metric",
+                f"a score of the kind '{cohort.kind}' of {where} ({offered})",
+                f"it is {metric!r}",
+                "Choose one of these.",
+            )
+
+    def _check_rows(self, name: str, where: str) -> None:
+        """Splits, budgets and leaks."""
+        source = self.source(name)
+        if source is not None:
+            self._check_splits(
+                f"{where}.source", source, ("train",), called(name, self.grid.cohorts[name].source)
+            )
+        for display, target, _ in self.targets(name):
+            needed = ("train", "validation", "test") if self._needs_validation() else ("train", "test")
+            if not self._check_splits(f"{where}.targets", target, needed, display):
+                self._unfit.add(display)
+                continue
+            for budget in self.grid.budgets:
+                with self.collected("budgets", display):
+                    within_budget(
+                        target, None if budget == "all" else budget, self.grid.budget_by, self.grid.seeds[0]
+                    )
+            with self.collected(where, display, called(name, self.grid.cohorts[name].source)):
+                check_task(Task(source=source, target=target))
+                check_leaks(Task(source=source, target=target), allow=self.grid.run.allow_leak)
+
+    def _needs_validation(self) -> bool:
+        return self.grid.select == "target_validation" or self.grid.trials > 1 or self.grid.oracle
+
+    def _check_splits(self, where: str, rows: Cohort, needed: tuple[str, ...], display: str) -> bool:
+        empty = [split for split in needed if not len(rows.split(split))]
+        for split in empty:
+            self._refuse(
+                where,
+                f"rows of the split '{split}'",
+                f"{display} has none",
+                "Mark some in the manifest's column 'split'.",
+            )
+        return not empty
+
+    def _check_source(self, name: str) -> None:
+        table, where = self.grid.sources[name], dotted("sources", name)
+        kinds: dict[Kind | None, tuple[str, ...]] = {
+            cohort.kind: cohort.classes for cohort in self.cohorts.values()
+        }
+        for kind, classes in (kinds or {None: ("one", "other")}).items():
+            if name not in self.models or table.model.startswith("random/"):
+                with self.collected(f"{where}.model"):
+                    self.models[name] = _open_source(table.model, table.architecture, kind, classes)
+        if table.train is None:
+            return
+        with self.collected(f"{where}.train"):
+            method = training_method(self.grid, table.train.method, table.train.settings)
+            for cohort in self.cohorts:
+                source = self.source(cohort)
+                if source is None:
+                    self._refuse(
+                        f"{dotted('cohorts', cohort)}.source",
+                        "sites to train source models on",
+                        f"it names none, and {where} is trained",
+                        "Name them, or leave out its train.",
+                    )
+                else:
+                    with self.collected(f"{where}.train", called(cohort, self.grid.cohorts[cohort].source)):
+                        check_needs(Task(target=source), method)
+
+    def _check_defaults(self) -> None:
+        known = find_plugins("methods")
+        for name, table in self.grid.defaults.items():
+            where = dotted("defaults", name)
+            if name not in known:
+                self._refuse(
+                    where,
+                    f"a method among {', '.join(sorted(known))}",
+                    f"it is none of them{nearest(name, known)}",
+                    "Correct it.",
+                )
+                continue
+            with self.collected(f"{where}.settings"):
+                training_method(self.grid, name, table.settings)
+
+    def _check_candidate(self, candidate: Candidate) -> None:
+        rule = candidate.select or self.grid.select
+        if len(candidate.trials) > 1 and rule == "last":
+            self._refuse(
+                f"{candidate.where}.search",
+                "a selection rule that scores",
+                "the rule is 'last'",
+                "Choose another select.",
+            )
+        needs = candidate.method.needs
+        for name in self.cohorts:
+            for display, target, _ in self.targets(name):
+                if display in self._unfit:
+                    continue
+                task = Task(source=self.source(name), target=target)
+                with self.collected(candidate.where, display):
+                    if needs.source and task.source is None:
+                        raise NeedError(
+                            candidate.label, "rows of a source site", f"{name} names none",
+                            f"Name sites as {dotted('cohorts', name)}.source.",
+                        )  # fmt: skip
+                    check_needs(task, candidate.method)
+                with self.collected(f"{candidate.where}.select", display):
+                    choose_rule(
+                        rule,
+                        sees_target_truth="truth" in needs.target,
+                        target=_rows(task.target, "validation"),
+                        source=_rows(task.source, "validation"),
+                    )
+
+
+def target_sites(grid: Grid, name: str) -> list[tuple[str, ...]]:
+    """The sites of each target of a cohort; one without any is all rows."""
+    return [(site,) for site in grid.cohorts[name].targets] or [()]
+
+
+def called(name: str, sites: tuple[str, ...]) -> str:
+    """What reports call rows of a cohort.
+
+    >>> called("brain", ("robex",)), called("brain", ())
+    ('brain at robex', 'brain')
+    """
+    return f"{name} at {', '.join(sites)}" if sites else name
+
+
+def metric_of(grid: Grid, cohort: Cohort) -> str:
+    """The score that a cohort's tables go by."""
+    return grid.metric or ("dice" if cohort.kind == "segment" else "auroc")
+
+
+def _rows(cohort: Cohort | None, split: str) -> Cohort | None:
+    rows = cohort.split(split) if cohort is not None else None
+    return rows if rows is not None and len(rows) else None
+
+
+def _open_source(name: str, architecture: str | None, kind: Kind | None, classes: tuple[str, ...]) -> Model:
+    from medgraft.engine.randomness import seeded
+    from medgraft.models.sources import open_source
+
+    with seeded(0, "source"):
+        if name.startswith("random/"):
+            return open_source(name, kind=kind, classes=classes)
+        return open_source(name, architecture=architecture)
+
+
+def serves(model: Model, cohort: Cohort) -> bool:
+    """True where a model can be scored on a cohort as it is: same kind, and the cohort's classes."""
+    spec = model.spec
+    if spec.kind != cohort.kind:
+        return False
+    return (
+        spec.classes == cohort.classes
+        if cohort.kind == "segment"
+        else set(cohort.classes) <= set(spec.classes)
+    )

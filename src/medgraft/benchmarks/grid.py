@@ -1,0 +1,270 @@
+"""What a benchmark compares: cohorts x sources x methods x label budgets x seeds, as frozen data read from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from medgraft.benchmarks.problems import GridError, by_place, structural_problem, without
+from medgraft.engine.run import Precision
+from medgraft.engine.select import Rule
+from medgraft.errors import SettingsError
+from medgraft.types import JSON, Kind
+
+Budget = Annotated[int, Field(ge=1)] | Literal["all"]
+BudgetBy = Literal["image", "patient"]
+INSTALLED = ("samples/", "phantoms/")
+"""How `data` begins where it names no file."""
+HUBS = ("packaged/", "timm/", "random/")
+"""How a source's `model` begins where it names no file."""
+
+
+class Part(BaseModel):
+    """Base of the tables of a grid file: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(Part):
+    """What a cohort is read from."""
+
+    data: str
+    """A manifest, a folder per class or a published data set, relative to the file; samples/NAME; phantoms/NAME."""
+    kind: Kind | None = None
+    """What the truth is, where there are several."""
+    classes: tuple[str, ...] = ()
+    """Class names in order; empty takes those found."""
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    """Of a phantom: subjects, slices, side, seed, ..."""
+
+
+class CohortTable(Data):
+    """Data, and which of its sites are what."""
+
+    source: tuple[str, ...] = ()
+    """Sites that source models are trained on."""
+    targets: tuple[str, ...] = ()
+    """Sites to adapt to, each by itself; empty takes all rows as one target."""
+
+
+class TrainTable(Part):
+    """How a source model is trained on the source sites."""
+
+    method: str = "fine_tune"
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+
+
+class SourceTable(Part):
+    """A source model."""
+
+    model: str
+    """packaged/NAME, timm/NAME, random/NAME, or a folder or file of weights, relative to the file."""
+    architecture: str | None = None
+    """timm name of the network, for a file of weights."""
+    train: TrainTable | None = None
+    """Trained on the source sites, once per seed; without it the model is taken as named."""
+
+
+class MethodTable(Part):
+    """A method to compare."""
+
+    method: str
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    search: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Values to try, by the dotted name of the setting; chosen by the selection rule, never on test rows."""
+    select: Rule | None = None
+    """Selection rule of this method where it may not use the grid's."""
+
+
+class DefaultsTable(Part):
+    """Settings and search of a method wherever this grid uses it, baselines and training of sources included."""
+
+    settings: Mapping[str, Any] = Field(default_factory=dict)
+    search: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Not for the training of sources."""
+
+
+class RunTable(Part):
+    """How every cell is computed and scored."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Precision = "32-true"
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of a cell; they decide the last bits of sums."""
+    limit_epochs: int | None = Field(default=None, ge=1)
+    """Trial: at most so many epochs in every training."""
+    limit_steps: int | None = Field(default=None, ge=1)
+    """Trial: at most so many steps in each."""
+    repeats: int = Field(default=1000, ge=1)
+    """Bootstrap resamples."""
+    tolerance_mm: float = Field(default=2.0, ge=0)
+    """Of surface Dice."""
+    allow_leak: bool = False
+    """Go on although patients or pixels leak between splits."""
+
+
+class Grid(Part):
+    """A whole comparison.
+
+    >>> grid = read_grid({"cohorts": {"brain": {"data": "samples/brain", "targets": ["robex"]}},
+    ...                   "sources": {"unet": {"model": "random/unet"}}, "seeds": [0], "budgets": [4]})
+    >>> grid.budget_by, grid.sources["unet"].train
+    ('patient', None)
+    """
+
+    name: str = "benchmark"
+    """Title of the report."""
+    metric: str | None = None
+    """Score that tables and comparisons go by; None takes dice for masks, else auroc."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(0, 1, 2, 3, 4), min_length=1)
+    """Each decides the training, the source's training and which labelled rows a budget holds."""
+    budgets: tuple[Budget, ...] = Field(default=("all",), min_length=1)
+    """Labelled target patients (or images; of one label per image: images per class)."""
+    budget_by: BudgetBy = "patient"
+    select: Rule | None = None
+    """Which epoch and which setting to keep; None takes the best rule that a method may use."""
+    oracle: bool = False
+    """Also choose by all labelled validation rows of the target, whatever the budget, and show that beside."""
+    trials: int = Field(default=1, ge=1)
+    """Settings tried per method, budget and seed, at most: the same for every method."""
+    keep_models: bool = False
+    """Keep adapted models; source models are always kept."""
+    cohorts: Mapping[str, CohortTable] = Field(min_length=1)
+    sources: Mapping[str, SourceTable] = Field(min_length=1)
+    methods: Mapping[str, MethodTable] = Field(default_factory=dict)
+    defaults: Mapping[str, DefaultsTable] = Field(default_factory=dict)
+    """By the name of the method."""
+    run: RunTable = RunTable()
+
+    @field_validator("seeds", "budgets")
+    @classmethod
+    def _different(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("every value must stand there once")
+        return values
+
+
+def read_grid(grid: Grid | Mapping[str, Any] | str | Path) -> Grid:
+    """Read a grid file, or take a grid as it is.
+
+    Args:
+        grid: path of a TOML file, or what such a file holds.
+
+    Raises:
+        GridError: keys or values that do not belong there, all of them.
+        SettingsError: no such file, or not TOML.
+    """
+    known, problems = parse_grid(grid)
+    if problems or known is None:
+        raise GridError(grid_name(grid), problems)
+    return known
+
+
+def parse_grid(grid: Grid | Mapping[str, Any] | str | Path) -> tuple[Grid | None, list[SettingsError]]:
+    """The grid, or what is left of it without the keys that are wrong, and what is wrong with these.
+
+    So that what is right can still be checked, and everything be told at once.
+    """
+    if isinstance(grid, Grid):
+        return grid, []
+    values = dict(grid) if isinstance(grid, Mapping) else _read_toml(Path(grid))
+    base = Path() if isinstance(grid, Mapping) else Path(grid).parent
+    problems: dict[str, SettingsError] = {}
+    while True:
+        try:
+            return _beside(Grid.model_validate(values), base), list(problems.values())
+        except ValidationError as error:
+            pruned = values
+            for where, found in by_place(error.errors(), values).items():
+                problems.setdefault(where, structural_problem(Grid, where, found))
+                pruned = without(pruned, found[0]["loc"])
+            if pruned == values:
+                return None, list(problems.values())
+            values = pruned
+
+
+def grid_name(grid: object) -> str:
+    """What a message calls a grid.
+
+    >>> grid_name("claims/order.toml"), grid_name({})
+    ('The grid claims/order.toml', 'The grid')
+    """
+    return f"The grid {grid}" if isinstance(grid, (str, Path)) else "The grid"
+
+
+def over(settings: Mapping[str, Any], others: Mapping[str, Any]) -> JSON:
+    """Settings with others put over them, group by group.
+
+    >>> over({"schedule": {"lr": 0.1, "epochs": 3}}, {"schedule": {"lr": 0.2}})
+    {'schedule': {'lr': 0.2, 'epochs': 3}}
+    """
+    whole = dict(settings)
+    for key, value in others.items():
+        held = whole.get(key)
+        both = isinstance(held, Mapping) and isinstance(value, Mapping)
+        whole[key] = over(held, value) if both else value  # type: ignore[arg-type]
+    return whole
+
+
+def nested(name: str, value: Any) -> JSON:
+    """A setting by its dotted name, as a group of settings.
+
+    >>> nested("schedule.lr", 0.1)
+    {'schedule': {'lr': 0.1}}
+    """
+    for key in reversed(name.split(".")):
+        value = {key: value}
+    return value  # type: ignore[no-any-return]
+
+
+def _beside(grid: Grid, base: Path) -> Grid:
+    """The grid with paths that do not depend on where the command is called."""
+
+    def path(name: str, others: tuple[str, ...]) -> str:
+        return name if name.startswith(others) else str((base / name).resolve())
+
+    cohorts = {
+        key: table.model_copy(update={"data": path(table.data, INSTALLED)})
+        for key, table in grid.cohorts.items()
+    }
+    sources = {
+        key: table.model_copy(update={"model": path(table.model, HUBS)})
+        for key, table in grid.sources.items()
+    }
+    return grid.model_copy(update={"cohorts": cohorts, "sources": sources})
+
+
+def _read_toml(path: Path) -> JSON:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(
+            "medgraft benchmark", "an existing grid file", f"{path} does not exist", "Correct the path."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            "medgraft benchmark", "a readable TOML file", f"{path} cannot be read: {error}", "Check the file."
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"The file {path}", "valid TOML", f"it is not: {error}", "Correct that line."
+        ) from error
+
+
+def combinations(search: Mapping[str, tuple[Any, ...]]) -> Iterator[JSON]:
+    """Every combination of the values of a search, as settings; one without any where nothing is searched.
+
+    >>> list(combinations({"scope": ("all",), "schedule.lr": (0.1, 0.2)}))
+    [{'scope': 'all', 'schedule': {'lr': 0.1}}, {'scope': 'all', 'schedule': {'lr': 0.2}}]
+    """
+    import itertools
+
+    for values in itertools.product(*search.values()):
+        settings: JSON = {}
+        for name, value in zip(search, values):
+            settings = over(settings, nested(name, value))
+        yield settings

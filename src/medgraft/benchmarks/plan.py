@@ -1,0 +1,273 @@
+"""From a grid to its cells, and what each is called in tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medgraft.api.recipe import describe_method, describe_weights
+from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
+from medgraft.benchmarks.cell import Cell, Purpose, data_of, name_of
+from medgraft.benchmarks.checks import Checks, called, metric_of, serves, target_sites
+from medgraft.benchmarks.grid import HUBS, Data, Grid, grid_name, parse_grid
+from medgraft.benchmarks.problems import GridError
+from medgraft.benchmarks.rows import at_sites, forget_data
+from medgraft.errors import MedgraftError
+from medgraft.evaluation.evaluate import versions
+from medgraft.types import JSON
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+
+ALL, NONE = -1, 0
+"""Budgets in tables."""
+
+
+class Row(NamedTuple):
+    """A cell as tables call it; the columns are those of the table "grid".
+
+    key: of its cell. oracle: its scores stand beside those of the row of the same name. source_split: what the rows of
+    the source's test split are called.
+    """
+
+    key: str
+    subject: str
+    method: str
+    source: str
+    source_cohort: str
+    cohort: str
+    budget: int
+    budget_by: str
+    seed: int
+    role: str
+    oracle: bool
+    source_split: str
+    metric: str
+
+
+class Plan(NamedTuple):
+    """What is to be computed.
+
+    cells: by key, sources first. rows: in the order of tables.
+    """
+
+    grid: Grid
+    cells: dict[str, Cell]
+    rows: tuple[Row, ...]
+
+
+def make_plan(grid: Grid | Mapping[str, Any] | str | Path, others: list[MedgraftError] | None = None) -> Plan:
+    """Check a grid and lay out its cells.
+
+    Args:
+        grid: path of a TOML file, or what such a file holds.
+        others: problems found elsewhere, to be told together with the grid's own.
+
+    Raises:
+        GridError: with everything that is wrong.
+    """
+    forget_data()
+    known, structural = parse_grid(grid)
+    problems: list[MedgraftError | str] = [*structural]
+    if known is not None:
+        taking_part, unfit = candidates(known)
+        checks = Checks(known, taking_part)
+        problems += [*unfit, *checks.problems]
+    problems += others or []
+    if problems or known is None:
+        raise GridError(grid_name(grid), problems)
+    return _Planner(known, taking_part, checks).plan()
+
+
+class _Planner:
+    """Lays out the cells of a grid that was found to be in order."""
+
+    def __init__(self, grid: Grid, taking_part: list[Candidate], checks: Checks) -> None:
+        self.grid, self.candidates, self.checks = grid, taking_part, checks
+        self.cells: dict[str, Cell] = {}
+        self.rows: list[Row] = []
+        self._data: dict[object, JSON] = {}
+        data = {name: _data(table) for name, table in grid.cohorts.items()}
+        self.names = {name: next(first for first in data if data[first] == data[name]) for name in data}
+        """The same data have the same name in reports, under whatever names they stand in the file."""
+        self.labels = {
+            (source, name): self._source_label(source, name) for source in grid.sources for name in data
+        }
+
+    def plan(self) -> Plan:
+        for name in self.grid.cohorts:
+            for source in self.grid.sources:
+                for sites in target_sites(self.grid, name):
+                    for seed in self.grid.seeds:
+                        for row in self._rows(name, source, sites, seed):
+                            self.rows.append(row)
+        trained = {key: cell for key, cell in self.cells.items() if cell.purpose == "train a source"}
+        return Plan(self.grid, trained | self.cells, tuple(self.rows))
+
+    def _source_label(self, source: str, name: str) -> str:
+        """A source's name, with its sites where the same data hold several source models of that name."""
+        table = self.grid.cohorts[name]
+        groups = {
+            other.source for key, other in self.grid.cohorts.items() if self.names[key] == self.names[name]
+        }
+        trained = self.grid.sources[source].train is not None
+        return called(source, table.source) if trained and len(groups) > 1 else source
+
+    def _rows(self, name: str, source: str, sites: tuple[str, ...], seed: int) -> Iterator[Row]:
+        needs = self._source_cell(name, source, seed)
+        blank = self.grid.sources[source].train is None and self.grid.sources[source].model.startswith(
+            "random/"
+        )
+        serves_as_it_is = needs is not None or serves(self.checks.models[source], self.checks.cohorts[name])
+        if serves_as_it_is and not blank:
+            cell = self._cell(name, source, sites, seed, needs, None, NONE, "as it is")
+            yield self._row(cell, name, source, sites, seed, AS_IT_IS, NONE, "baseline")
+        for candidate in self.candidates:
+            if blank and candidate.role == "baseline" and candidate.trials[0]["scope"] == "from_scratch":
+                continue  # it would be full fine-tuning under another name
+            for budget in self._budgets(candidate):
+                role = "upper bound" if candidate.is_full and budget == ALL else candidate.role
+                cell = self._cell(name, source, sites, seed, needs, candidate, budget, "adapt")
+                yield self._row(cell, name, source, sites, seed, candidate.label, budget, role)
+                if self.grid.oracle and (budget != ALL or not candidate.sees_truth):
+                    cell = self._cell(
+                        name, source, sites, seed, needs, candidate, budget, "adapt", oracle=True
+                    )
+                    yield self._row(cell, name, source, sites, seed, candidate.label, budget, role)
+
+    def _budgets(self, candidate: Candidate) -> list[int]:
+        """Without labels there is no budget; the upper bound always has all of them."""
+        if not candidate.sees_truth:
+            return [NONE]
+        budgets = [ALL if budget == "all" else budget for budget in self.grid.budgets]
+        return budgets if ALL in budgets or not candidate.is_full else [*budgets, ALL]
+
+    def _source_cell(self, name: str, source: str, seed: int) -> str | None:
+        """The cell that trains a source model; None for one that is taken as named."""
+        train = self.grid.sources[source].train
+        if train is None:
+            return None
+        method = training_method(self.grid, train.method, train.settings)
+        described = describe_method(method)
+        whole = Candidate(source, "", "method", train.method, (described["settings"],), None, method)
+        return self._cell(name, source, (), seed, None, whole, ALL, "train a source").key
+
+    def _cell(
+        self, name: str, source: str, sites: tuple[str, ...], seed: int, needs: str | None,
+        candidate: Candidate | None, budget: int, purpose: Purpose, oracle: bool = False,
+    ) -> Cell:  # fmt: skip
+        table, named = self.grid.cohorts[name], self.grid.sources[source]
+        select = (candidate.select or self.grid.select) if candidate is not None else None
+        if oracle and candidate is not None:
+            select = "target_validation" if "truth" in candidate.method.needs.target else "oracle"
+        cell = Cell(
+            key="",
+            what={},
+            purpose=purpose,
+            data=_data(table),
+            sites=table.source,
+            target=sites,
+            model=named.model,
+            architecture=named.architecture,
+            needs=needs,
+            method=candidate.name if candidate is not None else "",
+            settings=candidate.trials if candidate is not None else (),
+            budget=budget if budget > 0 else None,
+            budget_by=self.grid.budget_by,
+            seed=seed,
+            select=None if purpose == "train a source" else select,
+            oracle=oracle,
+            scores_source=needs is not None
+            and bool(len(at_sites(self.checks.cohorts[name], table.source, "").split("test"))),
+            run=self.grid.run,
+            keep_model=self.grid.keep_models,
+        )
+        what = self._what(cell, source, self.checks.cohorts[name])
+        cell = cell.model_copy(update={"key": name_of(what), "what": what})
+        return self.cells.setdefault(cell.key, cell)
+
+    def _what(self, cell: Cell, source: str, cohort: Cohort) -> JSON:
+        """Everything that decides a cell's result, and nothing else: no names, no runner, no folder."""
+        what: JSON = {
+            "purpose": cell.purpose,
+            "medgraft": versions()["medgraft"],
+            "source": {"cell": cell.needs} if cell.needs is not None else self._named_source(source),
+            "method": {"method": cell.method, "settings": list(cell.settings)},
+            "seed": cell.seed,
+            "select": cell.select,
+            "oracle": cell.oracle,
+            "run": cell.run.model_dump(mode="json"),
+        }
+        return what | self._data_of(cell, cohort)
+
+    def _named_source(self, source: str) -> JSON:
+        """A hub's model by its name, another by its weights, wherever they lie."""
+        table = self.grid.sources[source]
+        if table.model.startswith("random/"):
+            return {"model": table.model}
+        model = self.checks.models[source]
+        named = table.model if table.model.startswith(HUBS) else None
+        return {"model": named, "architecture": table.architecture, "weights": describe_weights(model)}
+
+    def _data_of(self, cell: Cell, cohort: Cohort) -> JSON:
+        """As `data_of`, computed once for cells that see the same rows."""
+        where = (cell.data.model_dump_json(), cell.purpose, cell.sites, cell.target, cell.scores_source)
+        which = (cell.budget, cell.seed if cell.budget is not None else None, cell.oracle, cell.select)
+        seen = (*where, *which, cell.method, repr(cell.settings[:1]))
+        if seen not in self._data:
+            self._data[seen] = data_of(cell, cohort)
+        return self._data[seen]
+
+    def _row(
+        self,
+        cell: Cell,
+        name: str,
+        source: str,
+        sites: tuple[str, ...],
+        seed: int,
+        label: str,
+        budget: int,
+        role: str,
+    ) -> Row:
+        cohort, grid = self.checks.cohorts[name], self.grid
+        shown = self.labels[source, name]
+        several = len(set(self.labels.values())) > 1
+        subject = f"{label} from {shown}" if several else label
+        amount = _amount(budget, grid.budget_by, cohort.kind)
+        trained = cell.needs is not None
+        targets = target_sites(grid, name)
+        after = f"test after {called(self.names[name], sites)}"
+        return Row(
+            key=cell.key,
+            subject=f"{subject}, {amount}" if amount else subject,
+            method=label,
+            source=shown,
+            source_cohort=called(self.names[name], grid.cohorts[name].source) if trained else "",
+            cohort=called(self.names[name], sites),
+            budget=budget,
+            budget_by=grid.budget_by,
+            seed=seed,
+            role=role,
+            oracle=cell.oracle,
+            source_split=after if len(targets) > 1 else "test",
+            metric=metric_of(grid, cohort),
+        )
+
+
+def _data(table: Data) -> Data:
+    return Data(**table.model_dump(include=set(Data.model_fields)))
+
+
+def _amount(budget: int, by: str, kind: str) -> str:
+    """A budget in words.
+
+    >>> _amount(4, "patient", "segment"), _amount(1, "image", "segment"), _amount(2, "image", "classify")
+    ('4 patients', '1 image', '2 images per class')
+    """
+    if budget == NONE:
+        return ""
+    if budget == ALL:
+        return f"all {by}s"
+    many = f"{budget} {by}{'' if budget == 1 else 's'}"
+    return f"{many} per class" if by == "image" and kind == "classify" else many

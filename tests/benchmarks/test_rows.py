@@ -1,0 +1,65 @@
+"""Label budgets: nested, paid for in training and validation alike, never in test rows."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from medgraft.benchmarks.rows import within_budget
+from medgraft.data.samples import load_samples
+from medgraft.errors import DataError
+from medgraft.testing import make_cohort
+
+
+def rows(cohort, split):
+    return set(cohort.split(split).table.index)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+def test_larger_budgets_contain_smaller_ones_in_training_and_validation(kind, seed):
+    target = make_cohort(kind, patients=30)
+    views = [within_budget(target, budget, "patient", seed) for budget in (1, 3, 9, 20)]
+    for small, large in itertools.pairwise(views):
+        assert rows(small, "train") < rows(large, "train")
+        assert rows(small, "validation") <= rows(large, "validation")
+    assert all(rows(view, "test") == rows(target, "test") for view in views)
+
+
+def test_validation_is_budgeted_in_proportion():
+    target = make_cohort("segment", patients=30)  # 20 train, 5 validation, 5 test
+    held = [
+        len(set(within_budget(target, n, "patient", 0).split("validation").patients)) for n in (1, 4, 8, 20)
+    ]
+    assert held == [1, 1, 2, 5]
+
+
+def test_a_score_of_classes_has_more_than_one_of_them():
+    target = make_cohort("classify", patients=30)
+    for seed in range(5):
+        few = within_budget(target, 2, "patient", seed)
+        assert set(few.split("validation").labels) == set(few.split("train").labels) == {0, 1}
+
+
+def test_seeds_hold_other_rows():
+    target = make_cohort("segment", patients=30)
+    assert len({frozenset(rows(within_budget(target, 3, "patient", seed), "train")) for seed in range(5)}) > 1
+
+
+def test_all_is_everything():
+    target = make_cohort("classify")
+    assert within_budget(target, None, "patient", 0) is target
+
+
+def test_by_image_every_class_has_its_images():
+    few = within_budget(load_samples("nuclei").at("nest"), 3, "image", 0)
+    train, validation = few.split("train"), few.split("validation")
+    assert [train.labels.tolist().count(label) for label in range(3)] == [3, 3, 3]
+    # 32 of the rarest class in validation, 83 in training: 3 * 32 / 83 is two, rounded up
+    assert [validation.labels.tolist().count(label) for label in range(3)] == [2, 2, 2]
+
+
+def test_more_than_there_are_is_refused():
+    with pytest.raises(DataError, match="21 patients"):
+        within_budget(make_cohort("segment", patients=30), 21, "patient", 0)
