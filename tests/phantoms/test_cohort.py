@@ -118,7 +118,8 @@ def test_own_sites_can_be_given():
     site = BRAIN_SITES["reference"].model_copy(update={"noise": 0.3})
     cohort = load_phantom(subjects=1, slices=1, side=32, sites={"noisy": site})
     assert set(cohort.sites) == {"noisy"}
-    quiet = load_phantom(subjects=1, slices=1, side=32, sites={"noisy": BRAIN_SITES["reference"]})
+    as_text = BRAIN_SITES["reference"].model_dump()  # as a grid file would give it
+    quiet = load_phantom(subjects=1, slices=1, side=32, sites={"noisy": as_text})
     corner = [pictures(each)[0, :4, :4].astype(float).mean() for each in (cohort, quiet)]
     assert corner[0] > 5 * corner[1]
     assert isinstance(site, Site)
@@ -134,6 +135,9 @@ def test_own_sites_can_be_given():
         ({"subjects": 0}, "subjects from 1"),
         ({"slices": 0}, "slices from 1"),
         ({"side": 8}, "side from 16"),
+        ({"side": "64"}, "side from 16 to 512, but it got '64'"),
+        ({"sites": {"mine": {"sequence": "spin_echo", "repetition_ms": 5, "echo_ms": 9}}}, "The site mine"),
+        ({"sites": {"mine": {"sequence": "spin_echo", "repetition_ms": 500}}}, "echo_ms: Field required"),
     ],
 )
 def test_what_does_not_exist_is_refused_in_one_sentence(wrong, words):

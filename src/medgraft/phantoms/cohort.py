@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from medgraft.data.cohort import Cohort
 from medgraft.errors import SettingsError
@@ -99,7 +100,7 @@ def load_phantom(
     slices: int = 6,
     side: int = 64,
     seed: int = 0,
-    sites: Sequence[str] | Mapping[str, Site] | None = None,
+    sites: Sequence[str] | Mapping[str, Site | Mapping[str, Any]] | None = None,
     task: Task | None = None,
     volumes: bool = False,
     travelling: bool = False,
@@ -112,7 +113,8 @@ def load_phantom(
         slices: axial slices of each subject: at heights of its own, or of a volume evenly apart.
         side: pixels along each edge of a slice, 16 to 512; 64 and 96 are usual.
         seed: other seeds give other subjects. Subjects do not depend on how many there are, nor on other sites.
-        sites: names among the phantom's sites, or settings of your own by name; None takes all the phantom has.
+        sites: names among the phantom's sites, or settings of your own by name (a `Site` or what
+            makes one); None takes all the phantom has.
         task: what is segmented; None takes the first of the phantom.
         volumes: one volume (D, H, W) per subject instead of slices (H, W).
         travelling: the same subjects are scanned at every site; otherwise every site has its own.
@@ -135,9 +137,9 @@ def load_phantom(
     for number, what, least, most in (
         (subjects, "subjects", 1, 100_000), (slices, "slices", 1, 512), (side, "side", 16, 512)
     ):  # fmt: skip
-        if not least <= number <= most:
+        if not isinstance(number, int) or not least <= number <= most:
             raise SettingsError(
-                "load_phantom", f"{what} from {least} to {most}", f"it got {number}", f"Change {what}."
+                "load_phantom", f"{what} from {least} to {most}", f"it got {number!r}", f"Change {what}."
             )
     scans: list[Scan] = []
     rows: list[dict[str, str]] = []
@@ -157,7 +159,7 @@ def load_phantom(
 
 
 def _choose(
-    name: str, task: str | None, sites: Sequence[str] | Mapping[str, Site] | None
+    name: str, task: str | None, sites: Sequence[str] | Mapping[str, Site | Mapping[str, Any]] | None
 ) -> tuple[Phantom, View, Mapping[str, Site]]:
     if name not in PHANTOMS:
         raise SettingsError(
@@ -171,7 +173,7 @@ def _choose(
             "Choose one of these.",
         )  # fmt: skip
     if isinstance(sites, Mapping):
-        chosen = dict(sites)
+        chosen = {site: _site(site, settings) for site, settings in sites.items()}
     else:
         names = list(phantom.sites) if sites is None else [sites] if isinstance(sites, str) else list(sites)
         unknown = [site for site in names if site not in phantom.sites]
@@ -184,6 +186,18 @@ def _choose(
     if not chosen:
         raise SettingsError(f"The phantom {name}", "at least one site", "it got none", "Name one.")
     return phantom, phantom.views[task], chosen
+
+
+def _site(name: str, settings: Site | Mapping[str, Any]) -> Site:
+    try:
+        return settings if isinstance(settings, Site) else Site.model_validate(settings)
+    except ValidationError as error:
+        found = error.errors()[0]
+        place = ".".join(str(part) for part in found["loc"])
+        raise SettingsError(
+            f"The site {name}", "settings of a scanner (see medgraft.phantoms.Site)",
+            f"{place or 'they'}: {found['msg']}", "Correct them.",
+        ) from error  # fmt: skip
 
 
 def _heights(view: View, slices: int, volumes: bool, name: str, seed: int, subject: str) -> tuple[float, ...]:
