@@ -88,7 +88,7 @@ def fact_of(plan: Planned, cohort: str, seed: int, value: float, intervals: bool
 
 
 def cell_of(plan: Planned, cohort: str, seed: int, failed: bool, gpu: bool) -> dict[str, Any]:
-    patients = PATIENTS if plan.budget < 0 else plan.budget
+    patients = 96 if plan.budget < 0 else plan.budget
     seconds = (
         0.8 if plan.budget == 0 else 9.0 + 1.7 * patients * (0.3 if plan.method == "linear_probe" else 1.0)
     )
@@ -140,7 +140,8 @@ def grid_evidence(
                     if plan.role == "method":
                         rows.append(fact_of(plan, cohort, seed, value + 0.01, intervals, selection="oracle"))
                     if forgetting:
-                        kept = 0.91 - (0.0 if plan.budget == 0 else 0.004 * max(plan.budget, 0) + 0.02)
+                        patients = 96 if plan.budget < 0 else plan.budget
+                        kept = 0.91 - (0.002 * patients + 0.02 if patients else 0)
                         after = f"test after {cohort}" if len(targets) > 1 else "test"
                         kept += 0.002 * seed - 0.01 * target
                         rows.append(fact_of(plan, source_cohort, seed, kept, intervals, split=after))

@@ -74,7 +74,8 @@ def test_a_page_shows_without_errors_requests_or_overflow(
     assert shot.measured["smallest"] >= 9
     assert shot.picture.shape[1] == width and shot.picture.shape[0] > 600
     screens = np.array_split(shot.picture, max(1, shot.picture.shape[0] // 1600))
-    assert all(len(np.unique(screen.reshape(-1, 3), axis=0)) > 8 for screen in screens)
+    colours = [len(np.unique(screen[::3, ::3].astype(np.uint32) @ (1, 256, 65536))) for screen in screens]
+    assert min(colours) > 8
 
 
 def test_the_check_sees_what_it_looks_for(tmp_path: Path, browser: Chromium) -> None:

@@ -29,7 +29,7 @@ def test_a_grid_has_every_part(page: str) -> None:
     for words in (
         "79 cells of 80 finished, 1 failed.",
         "For every method 4 settings were tried.", "The grid", "Failed cells", ERROR, "From site to site",
-        "first_blocks 64 patients, 384 labelled images",
+        "first_blocks, 64 patients, 384 labelled images",
         "What is forgotten of Basel (test after Lyon)", "Time and memory", "Every cell",
         "Ranking", "chosen by", "target_validation", "of 4 settings", "oracle", "2 of 3 seeds", "Critical difference",
         "Paired tests", "What labels and time bring", "labelled images at the target",

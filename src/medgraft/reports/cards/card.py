@@ -160,7 +160,7 @@ def _results(facts: pd.DataFrame) -> Section:
         return Section("Results", ["This model was not evaluated, or its evidence was not given."])
     level = percent(float(whole["level"].iloc[0]))
     rows = _rows(whole)
-    columns = ["data", "split", "score", "value", f"{level} interval", "over"]
+    columns = ["data", "score", f"value and {level} interval", "over"]
     meanings = [describe_score(name) for name in in_order(set(whole["metric"]))]
     points = [f"{score.label}: {score.meaning}" for score in meanings if score.meaning]
     return Section("Results", [], points, columns, rows)
@@ -172,18 +172,21 @@ def _rows(facts: pd.DataFrame) -> list[list[str]]:
     for (cohort, split), own in facts.groupby(["cohort", "split"], sort=False):
         for line in sorted(own.to_dict("records"), key=lambda line: order.index(line["metric"])):
             score = describe_score(str(line["metric"]))
-            digits = 2 if score.is_distance else 3
             rows.append(
                 [
-                    str(cohort),
-                    str(split),
+                    f"{cohort}, {split}",
                     score.label,
-                    number(line["value"], digits),
-                    span(line["low"], line["high"], digits) or "none",
+                    _with_interval(line),
                     f"{line['n']} {line['unit']}" if line["n"] and line["unit"] else "not told",
                 ]
             )
     return rows
+
+
+def _with_interval(line: Mapping[Any, Any]) -> str:
+    digits = 2 if describe_score(str(line["metric"])).is_distance else 3
+    interval = span(line["low"], line["high"], digits)
+    return f"{number(line['value'], digits)} ({interval or 'no interval'})"
 
 
 def _by_class(facts: pd.DataFrame) -> Section | None:
@@ -192,12 +195,11 @@ def _by_class(facts: pd.DataFrame) -> Section | None:
         return None
     order = in_order(set(parts["metric"]))
     rows = [
-        [str(line["cohort"]), str(line["part"]), describe_score(str(line["metric"])).label,
-         number(line["value"], 2 if describe_score(str(line["metric"])).is_distance else 3),
-         span(line["low"], line["high"], 2 if describe_score(str(line["metric"])).is_distance else 3) or "none"]
+        [f"{line['cohort']}, {line['split']}", str(line["part"]), describe_score(str(line["metric"])).label,
+         _with_interval(line)]
         for line in sorted(parts.to_dict("records"), key=lambda line: order.index(line["metric"]))
     ]  # fmt: skip
-    return Section("Results by class", [], [], ["data", "class", "score", "value", "interval"], rows)
+    return Section("Results by class", [], [], ["data", "class", "score", "value and interval"], rows)
 
 
 def _subgroups(facts: pd.DataFrame) -> Section:
@@ -211,7 +213,7 @@ def _subgroups(facts: pd.DataFrame) -> Section:
         return Section(title, [f"There are no results by subgroup: one set of data was measured. {nobody}"])
     main = in_order(set(whole["metric"]))[0]
     rows = _rows(whole[whole["metric"] == main])
-    columns = ["data", "split", "score", "value", "interval", "over"]
+    columns = ["data", "score", "value and interval", "over"]
     return Section(title, [f"By set of data, as by site. {nobody}"], [], columns, rows)
 
 

@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STRETCH = 5.0
 """Numbers that differ by more than this factor are drawn on a logarithmic axis."""
-ROOM_BETWEEN_TICKS = 0.09
-"""Smallest distance of two labelled ticks, as a share of the axis."""
+LETTER = 0.028
+"""Width of a letter under an axis, as a share of the axis."""
+ROUND_TIMES = tuple(
+    factor * unit
+    for unit, factors in ((0.01, (1, 2, 5)), (0.1, (1, 2, 5)), (1, (1, 2, 5, 10, 20)), (60, (0.5, 1, 2, 5, 10, 20)),
+                          (3600, (0.5, 1, 2, 5, 10, 20, 50, 100)))
+    for factor in factors
+)  # fmt: skip
 
 
 class Key(NamedTuple):
@@ -86,8 +92,8 @@ def gain_chart(spent: Sequence[Spending], keys: Sequence[Key], metric: str, salt
         )
         key = known.get(name, Key(name, MUTED, 0, "x"))
         _draw(axis, [scale.place(one.seconds) for one in points], [one.gain for one in points], key)
-    marks = scale.round_numbers()
-    _ticks(axis, scale, marks, [duration(mark).replace(" 0 s", "") for mark in marks])
+    marks = scale.round_times()
+    _ticks(axis, scale, marks, [_short(mark) for mark in marks])
     axis.set_xlabel("computing time of one cell")
     axis.set_ylabel(f"gain in {describe_score(metric).label}")
     told = "; ".join(f"{one.subject}: {duration(one.seconds)}, {signed(one.gain)}" for one in timed)
@@ -112,13 +118,10 @@ class Stretched:
         """Where a value lies, 0 for the first and 1 for the last."""
         return (self._raw(value) - self.low) / self.width
 
-    def round_numbers(self) -> list[float]:
-        """1, 2 and 5 times powers of ten within the values (also just outside them)."""
+    def round_times(self) -> list[float]:
+        """Seconds that read well, within the values (also just outside them)."""
         low, high = min(self.positive), max(self.positive)
-        powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-        marks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-        inside = [mark for mark in marks if low * 0.8 <= mark <= high * 1.25]
-        return inside or [low]
+        return [seconds for seconds in ROUND_TIMES if low * 0.8 <= seconds <= high * 1.25] or [low]
 
 
 def _draw(axis: Axes, places: Sequence[float], values: Sequence[float], key: Key) -> None:
@@ -135,9 +138,19 @@ def _ticks(axis: Axes, scale: Stretched, values: Sequence[float], labels: Sequen
     kept: list[str] = []
     for value, label in zip(values, labels, strict=True):
         place = scale.place(value)
-        if not places or place - places[-1] >= ROOM_BETWEEN_TICKS + 0.012 * max(0, len(label) - 3):
+        if not kept or place - places[-1] >= LETTER * (2 + (len(label) + len(kept[-1])) / 2):
             places.append(place)
             kept.append(label)
     axis.set_xticks(places, kept)
     axis.set_xlim(-0.06, 1.06)
     axis.spines["bottom"].set_color(RULE)
+
+
+def _short(seconds: float) -> str:
+    """A round time under an axis.
+
+    >>> _short(0.2), _short(30), _short(120), _short(3600)
+    ('0.2 s', '30 s', '2 min', '1 h')
+    """
+    unit, name = next((unit, name) for unit, name in ((3600, "h"), (60, "min"), (0, "s")) if seconds >= unit)
+    return f"{seconds / (unit or 1):g} {name}"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medgraft.evidence import Evidence
-from medgraft.reports.comparison import Cell, Scale, make_cell
+from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.grids.grid import Grid
 from medgraft.reports.panels import Panel
 from medgraft.reports.wording import counted, describe_score, number
@@ -141,7 +141,7 @@ def rank_diagram(evidence: Evidence, cohort: str, metric: str) -> RankDiagram | 
         return None
     ranks = ranks.sort_values("mean_rank", kind="stable")
     values = ranks["mean_rank"].to_numpy(dtype=np.float64)
-    scale = Scale(min(1.0, float(values.min())), float(max(len(ranks), values.max())))
+    scale = RankScale(len(ranks))
     letters = [str(text) for text in ranks["letters"]] if "letters" in ranks else [""] * len(ranks)
     # a letter of one subject alone joins nobody
     groups = [name for name in sorted(set("".join(letters))) if sum(name in text for text in letters) > 1]
@@ -152,6 +152,20 @@ def rank_diagram(evidence: Evidence, cohort: str, metric: str) -> RankDiagram | 
     test = critical_difference(evidence, cohort, metric)
     bar = (scale.place(1.0), scale.place(1.0 + test["value"])) if test is not None else None
     return RankDiagram(places, scale.ticks, groups, bar, _sentence(test, len(ranks), groups))
+
+
+class RankScale:
+    """A horizontal axis of ranks 1 to K with half a rank of room at both ends; places are percent of its width."""
+
+    def __init__(self, subjects: int) -> None:
+        self.subjects = subjects
+        step = next(step for step in (1, 2, 5, 10, 20, 50) if subjects / step <= 8)
+        shown = dict.fromkeys((1, *range(step, subjects + 1, step)))
+        self.ticks = [(self.place(rank), str(rank)) for rank in shown]
+
+    def place(self, rank: float) -> float:
+        """Where a rank lies, in percent from the left."""
+        return round(100 * (rank - 0.5) / self.subjects, 2)
 
 
 def critical_difference(evidence: Evidence, cohort: str, metric: str) -> dict[str, float] | None:

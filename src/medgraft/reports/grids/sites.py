@@ -99,6 +99,12 @@ def site_maps(grid: Grid, panels: Sequence[Panel], every_budget: bool = False) -
     return _shaded(maps, scored)
 
 
+def by_method(maps: Sequence[SiteMap], source: str) -> SiteMap:
+    """Maps of one source alone as one map, with a row per method."""
+    rows = [(f"{one.method}, {one.budget}", one.rows[0][1]) for one in maps]
+    return SiteMap(source, "", maps[0].targets, rows)
+
+
 def _site_cell(panel: Panel | None, target: str, cells: pd.DataFrame) -> SiteCell:
     subjects = cells.loc[cells["cohort"] == target, "subject"]
     if panel is None or subjects.empty:

@@ -20,7 +20,7 @@ from medgraft.reports.grids.ranking import (
     ranked_elsewhere,
     ranking,
 )
-from medgraft.reports.grids.sites import Forgetting, SiteMap, forgetting, site_maps, target_panel
+from medgraft.reports.grids.sites import Forgetting, SiteMap, by_method, forgetting, site_maps, target_panel
 from medgraft.reports.grids.worst_units import WorstUnits, worst_units
 from medgraft.reports.panels import Panel
 from medgraft.reports.wording import counted, describe_score, percent
@@ -96,6 +96,8 @@ def make_grid_view(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> G
         for cohort, metric in ranked_elsewhere(evidence, grid.targets)
     ]
     maps, forgotten = site_maps(grid, own), forgetting(grid, panels)
+    if maps and not grid.several_sources:
+        maps = [by_method(maps, str(grid.cells["source"].iloc[0]))]
     left_out = [] if maps else ["the map of sites (one source and one target)"]
     if not forgotten:
         left_out.append("forgetting (nothing was measured on the source's own cohort)")
