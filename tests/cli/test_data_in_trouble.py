@@ -95,8 +95,9 @@ def test_a_truncated_volume_in_a_table_is_found_before_training(medgraft, refuse
     assert re.search(r"row [5-8], image volume1\.nii\.gz#slice:[0-3]", told)  # its first slices may be whole
     assert not (tmp_path / "run").exists()
     checked = medgraft("check", table)
-    assert checked.exit_code != 0 and "volume1.nii.gz" in checked.output
-    assert "volume0.nii.gz" not in checked.output and "volume2.nii.gz" not in checked.output
+    errors = [line for line in checked.output.splitlines() if line.startswith("error")]
+    assert checked.exit_code != 0 and errors
+    assert all("volume1.nii.gz" in line for line in errors)  # discs that resemble one another are warnings
 
 
 @pytest.fixture

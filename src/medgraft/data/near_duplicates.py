@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
@@ -81,8 +80,8 @@ class Signatures(NamedTuple):
 class Pair(NamedTuple):
     """A pair by positions.
 
-    stands_out: false where one of the two would be a copy of several and resembles even more nearly as much: slices of
-        a scan, frames of a recording, pictures of one round thing. Whether they are copies cannot be told then.
+    stands_out: false where one of the two resembles several others nearly as much: slices of a scan, frames of a
+        recording, pictures of one round thing. Whether they are copies cannot be told then.
     """
 
     first: int
@@ -239,8 +238,7 @@ def find_pairs(signatures: Signatures, read: Callable[[int], np.ndarray]) -> lis
                 reason = _reason(own, placement, read(positions[0]), read(positions[1]))
                 found.append(Pair(*positions, round(similarity, 3), reason))
     usual = dict(zip(signatures.positions.tolist(), relatives[:, -1].tolist()))
-    pairs_of = Counter(position for pair in found for position in pair[:2])
-    return [pair._replace(stands_out=_stands_out(pair, usual, pairs_of)) for pair in found]
+    return [pair._replace(stands_out=_stands_out(pair, usual)) for pair in found]
 
 
 def _keep_highest(highest: np.ndarray, pairs: np.ndarray, values: np.ndarray) -> None:
@@ -252,11 +250,9 @@ def _keep_highest(highest: np.ndarray, pairs: np.ndarray, values: np.ndarray) ->
                 highest[index] = -np.sort(-highest[index])
 
 
-def _stands_out(pair: Pair, usual: Mapping[int, float], pairs_of: Mapping[int, int]) -> bool:
-    if pair.similarity >= BEYOND_DOUBT or max(pairs_of[one] for one in pair[:2]) == 1:
-        return True
+def _stands_out(pair: Pair, usual: Mapping[int, float]) -> bool:
     relative = max(usual[pair.first], usual[pair.second])
-    return pair.similarity - relative >= LEAST_LEAD * (1 - relative)
+    return pair.similarity >= BEYOND_DOUBT or pair.similarity - relative >= LEAST_LEAD * (1 - relative)
 
 
 def propose_pairs(signatures: Signatures) -> np.ndarray:
