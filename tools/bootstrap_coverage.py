@@ -156,6 +156,12 @@ def table(sizes: list[int], sets: int, repeats: int) -> str:
     return "\n".join(lines)
 
 
+def around(guide: Path) -> tuple[str, str]:
+    """What stands before and after the table in the guide."""
+    before, rest = guide.read_text(encoding="utf-8").split(BEGIN)
+    return before, rest.split(END)[1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -167,17 +173,17 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1000, help="resamples of each")
     parser.add_argument("--patients", type=int, nargs="+", default=[40, 10])
     arguments = parser.parse_args()
-    text = arguments.out.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    started = time.perf_counter()
+    around(arguments.out)  # before minutes are spent, not after
+    started = time.process_time()
     lines = table(arguments.patients, arguments.sets, arguments.repeats)
-    minutes = (time.perf_counter() - started) / 60
+    minutes = (time.process_time() - started) / 60
     error = np.sqrt(0.95 * 0.05 / arguments.sets)
     said = (
         f"{arguments.sets} simulated data sets per line, {arguments.repeats} resamples each, level {LEVEL:.0%}; chance "
-        f"moves a coverage by about {error:.1%} (one standard error). Written in {minutes:.0f} minutes on one core."
+        f"moves a coverage by about {error:.1%} (one standard error). "
+        f"Judged before rounding. Took {minutes:.0f} minutes of processor time."
     )
+    before, after = around(arguments.out)
     write_text(arguments.out, f"{before}{BEGIN}\n{said}\n\n{lines}\n{END}{after}")
 
 
