@@ -64,7 +64,7 @@ class Head:
         self.warp: Warp = draw_warp(
             generator, CENTRE, strength_mm=5.0, tilt_degrees=4.0, shift_mm=3.0, scale=0.05
         )
-        self.layers: Field = draw_field(generator, len(LAYERS) + 2, 17, 16.0, 24.0)
+        self.layers: Field = draw_field(generator, len(LAYERS) + 1, 17, 16.0, 24.0)
         self.folds: Field = draw_field(generator, 4, 40, 3.0, 3.4, periodic=True)
         self.thickness = np.exp(generator.normal(0.0, THICKNESS_OVER_SUBJECTS, len(LAYERS)))
         self.hippocampus_mm = float(generator.normal(0.0, 0.6))
