@@ -83,7 +83,7 @@ def fact_of(plan: Planned, cohort: str, seed: int, value: float, intervals: bool
     ends = {"low": value - 0.03, "high": value + 0.025} if intervals else {}
     return fact(
         subject=plan.subject, cohort=cohort, metric="dice", seed=seed, value=value, n=PATIENTS, unit="patients",
-        **({"selection": "last"} | ends | more),
+        **({"selection": "target_validation" if plan.budget else "none"} | ends | more),
     )  # fmt: skip
 
 

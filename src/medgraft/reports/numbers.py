@@ -114,7 +114,7 @@ def _cell(cell: Cell) -> Plain:
 
 def _target(evidence: Evidence, grid: Grid, panel: Panel) -> Plain:
     rows = ranking(evidence, grid, panel)
-    efficiency, worst = label_efficiency(grid, panel), worst_units(panel)
+    worst = worst_units(panel)
     return {
         "ranking": [
             {
@@ -129,14 +129,18 @@ def _target(evidence: Evidence, grid: Grid, panel: Panel) -> Plain:
             _picked(row, "subject", "reference", "p_wilcoxon", "p_permutation", "p_holm", "detectable")
             for row in rows_about(evidence, "difference_tests", panel.cohort, panel.main).to_dict("records")
         ],
-        "label_efficiency": None if efficiency is None else {
-            "band": efficiency.band,
-            "curves": [
-                {"name": curve.name, "points": [point._asdict() for point in curve.points]}
-                for curve in efficiency.curves
-            ],
-            "lines": [level._asdict() for level in efficiency.levels],
-        },
+        "label_efficiency": [
+            {
+                "source": one.source,
+                "band": one.band,
+                "curves": [
+                    {"method": curve.method, "points": [point._asdict() for point in curve.points]}
+                    for curve in one.curves
+                ],
+                "lines": [level._asdict() for level in one.levels],
+            }
+            for one in label_efficiency(grid, panel)
+        ],
         "cost_against_gain": [spent._asdict() for spent in cost_against_gain(grid, panel)],
         "worst_units": None if worst is None else {
             "score": worst.score,

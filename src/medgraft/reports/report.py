@@ -12,7 +12,7 @@ from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart
 from medgraft.reports.comparison import Strips, Table, interval_strips, part_tables, score_table, unit_strips
 from medgraft.reports.files import write_whole
 from medgraft.reports.grids.grid import Grid, read_grid
-from medgraft.reports.grids.sites import target_panel
+from medgraft.reports.grids.sites import headline_panel, target_panel
 from medgraft.reports.grids.view import Target, make_grid_view, make_target
 from medgraft.reports.pages import open_template
 from medgraft.reports.panels import Panel, make_panels
@@ -125,10 +125,11 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
 
 
 def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int, images: bool) -> View:
-    target = None
+    target, told = None, [] if grid is not None else headline(panel)
     if grid is not None and grid.is_target(panel):
         panel = target_panel(grid, panel)
         target = make_target(evidence, grid, panel, f"panel {number}")
+        told = headline(headline_panel(grid, panel))
     outcomes = _outcomes(panel)
     width = max((of_subject[0].truth.shape[1] for of_subject in outcomes.values()), default=0)
     classes = [*panel.classes, *(f"class {index}" for index in range(len(panel.classes), width))][:width]
@@ -145,7 +146,7 @@ def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int,
         anchor=f"panel-{number}",
         title=panel.cohort if grid is None or target is not None else f"{panel.cohort}, {panel.split}",
         panel=panel,
-        headline=headline(panel) if grid is None or target is not None else [],
+        headline=told,
         comparisons=comparison_sentences(panel),
         strips=strips,
         units=unit_strips(panel),

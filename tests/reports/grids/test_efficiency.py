@@ -6,7 +6,7 @@ import pytest
 from tests.reports.grid_evidence import ERROR, grid_evidence
 from tests.reports.grids.test_ranking import at
 
-from medgraft.reports.grids.charts import Stretched
+from medgraft.reports.grids.charts import Stretched, curve_keys
 from medgraft.reports.grids.efficiency import cost_against_gain, label_efficiency
 
 
@@ -20,9 +20,9 @@ def mean(evidence, subject: str, cohort: str = "Porto") -> float:
 
 def test_curves_hold_every_budget_and_lines_the_subjects_without() -> None:
     evidence = grid_evidence()
-    found = label_efficiency(*at(evidence, "Porto"))
-    assert found is not None and found.band == "interval"
-    assert [curve.name for curve in found.curves] == [
+    (found,) = label_efficiency(*at(evidence, "Porto"))
+    assert found.band == "interval"
+    assert [curve.method for curve in found.curves] == [
         "full fine-tuning",
         "first_blocks",
         "head_then_all",
@@ -38,8 +38,8 @@ def test_curves_hold_every_budget_and_lines_the_subjects_without() -> None:
 
 def test_without_intervals_bands_run_from_lowest_to_highest_seed() -> None:
     evidence = grid_evidence(intervals=False)
-    found = label_efficiency(*at(evidence, "Porto"))
-    assert found is not None and found.band == "seeds"
+    (found,) = label_efficiency(*at(evidence, "Porto"))
+    assert found.band == "seeds"
     seeds = evidence.facts.query(
         "subject == 'first_blocks, 4 patients' and cohort == 'Porto' and selection != 'oracle'"
     )["value"]
@@ -48,15 +48,30 @@ def test_without_intervals_bands_run_from_lowest_to_highest_seed() -> None:
 
 
 def test_one_seed_without_intervals_has_no_band() -> None:
-    found = label_efficiency(*at(grid_evidence(seeds=1, intervals=False), "Porto"))
-    assert found is not None and found.band == "none"
+    (found,) = label_efficiency(*at(grid_evidence(seeds=1, intervals=False), "Porto"))
+    assert found.band == "none"
 
 
 def test_subjects_without_budgets_make_no_curves() -> None:
     evidence = grid_evidence()
     grid = evidence.tables["grid"]
     evidence = replace(evidence, tables=evidence.tables | {"grid": grid[grid["budget"] <= 0]})
-    assert label_efficiency(*at(evidence, "Porto")) is None
+    assert label_efficiency(*at(evidence, "Porto")) == []
+
+
+def test_every_source_has_its_own_curves_by_the_same_names() -> None:
+    evidence = grid_evidence(sources=(("unet", "Basel"), ("vit", "Genoa")))
+    found = label_efficiency(*at(evidence, "Porto"))
+    assert [one.source for one in found] == ["unet", "vit"]
+    assert {point.subject for point in found[1].curves[0].points} == {
+        f"full fine-tuning from vit, {budget} patients" for budget in (4, 16, 64)
+    }
+
+
+def test_no_two_methods_are_drawn_alike() -> None:
+    keys = curve_keys({f"method {index}": index for index in range(36)})
+    assert len({key[1:] for key in keys.values()}) == 36
+    assert len({key.colour for key in list(keys.values())[:6]}) == 6
 
 
 def test_gain_is_over_the_same_source_without_adaptation() -> None:

@@ -17,12 +17,8 @@ def test_a_grid_knows_its_targets_curves_and_where_it_began() -> None:
     grid = read_grid(grid_evidence(sources=(("unet", "Basel"), ("vit", "Genoa"))))
     assert grid is not None
     assert grid.targets == ["Porto", "Lyon"]
-    assert list(grid.lines)[:3] == [
-        "full fine-tuning from unet",
-        "first_blocks from unet",
-        "head_then_all from unet",
-    ]
-    assert grid.lines["first_blocks from vit"] == 5
+    assert grid.curves == {"full fine-tuning": 0, "first_blocks": 1, "head_then_all": 2, "linear_probe": 3}
+    assert grid.sources == ["unet", "vit"]
     assert grid.no_adaptation("Lyon", "vit") == "no adaptation from vit"
     assert grid.no_adaptation("Lyon", "resnet") == ""
     assert len(grid.finished) + len(grid.failed) == len(grid.cells) and len(grid.failed) == 2

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tests.reports.grid_evidence import ERROR, grid_evidence
 from tests.reports.test_report import Page
@@ -72,6 +73,26 @@ def test_several_sources_are_told_apart_everywhere() -> None:
     text = text_of(grid_evidence(sources=SOURCES, gpu=True, intervals=False))
     assert "first_blocks from vit" in text and "What is forgotten of Genoa" in text
     assert "Bands: lowest to highest seed." in text and "GPU time" in text
+
+
+def test_headlines_leave_out_the_upper_bound_and_compare_with_no_adaptation_only() -> None:
+    evidence = grid_evidence()
+    comparisons = pd.DataFrame(
+        [
+            {"subject": subject, "reference": reference, "cohort": "Porto", "split": "test", "metric": "dice",
+             "difference": 0.2, "low": 0.1, "high": 0.3, "n": 24, "seeds": 3}
+            for subject in ("full fine-tuning, all patients", "first_blocks, 4 patients")
+            for reference in ("no adaptation", "full fine-tuning, 4 patients")
+        ]
+    )  # fmt: skip
+    evidence = replace(evidence, tables=evidence.tables | {"comparisons": comparisons})
+    text = text_of(evidence)
+    assert "Porto. The highest Dice is that of head_then_all, 64 patients" in text
+    assert (
+        "Compared with no adaptation on the same rows: first_blocks, 4 patients shown to be better." in text
+    )
+    assert "Compared with full" not in text
+    assert text.count("full fine-tuning, all patients minus") == 2
 
 
 def test_errors_of_cells_stand_in_one_place(page: str) -> None:

@@ -35,69 +35,96 @@ class Key(NamedTuple):
     marker: str | None
 
 
-def curve_keys(lines: dict[str, int]) -> list[Key]:
-    """The legend of all curves of a grid; colour, dash and marker all differ between neighbours."""
-    return [
-        Key(name, colour_of(index), index % len(DASHES), MARKERS[index % len(MARKERS)])
-        for name, index in lines.items()
-    ]
+def curve_keys(curves: dict[str, int]) -> dict[str, Key]:
+    """The legend of all methods of a grid; no two of 36 are alike in colour, dash and marker."""
+    keys = {}
+    for name, index in curves.items():
+        turn = index + index // len(MARKERS)
+        keys[name] = Key(name, colour_of(index), turn % len(DASHES), MARKERS[turn % len(MARKERS)])
+    return keys
 
 
-def level_keys(subjects: Sequence[str]) -> list[Key]:
+def level_keys(methods: Sequence[str]) -> dict[str, Key]:
     """The legend of horizontal lines: ink and grey, in three dash patterns."""
-    return [
-        Key(subject, (INK, MUTED)[index % 2], (index + 1) % len(DASHES), None)
-        for index, subject in enumerate(subjects)
-    ]
+    return {
+        method: Key(method, (INK, MUTED)[index % 2], (index + 1) % len(DASHES), None)
+        for index, method in enumerate(dict.fromkeys(methods))
+    }
 
 
-def efficiency_chart(efficiency: Efficiency, keys: Sequence[Key], metric: str, salt: str) -> Chart:
-    """Score against labelled images, one curve per method, one line per subject without a choice of budgets."""
-    figure, (axis,) = make_figure(1, height=2.9)
-    known = {key.name: key for key in keys}
-    counts = sorted({point.labelled_images for curve in efficiency.curves for point in curve.points})
-    scale = Stretched(counts)
-    for level, key in zip(efficiency.levels, level_keys([level.subject for level in efficiency.levels])):
-        axis.axhline(level.value, color=key.colour, linestyle=DASHES[key.dash], linewidth=1.1, zorder=1.5)
-    for curve in efficiency.curves:
-        key = known[curve.name]
-        places = [scale.place(point.labelled_images) for point in curve.points]
-        if efficiency.band != "none":
-            low, high = ([getattr(point, end) for point in curve.points] for end in ("low", "high"))
-            axis.fill_between(places, low, high, color=key.colour, alpha=0.13, linewidth=0)
-        _draw(axis, places, [point.value for point in curve.points], key)
-    _ticks(axis, scale, counts, [f"{count:,.0f}" for count in counts])
-    axis.set_xlabel("labelled images at the target")
-    axis.set_ylabel(describe_score(metric).label)
-    told = "; ".join(
-        f"{curve.name} "
-        + ", ".join(f"{point.labelled_images:.0f}: {number(point.value)}" for point in curve.points)
-        for curve in efficiency.curves
-    )
-    return Chart("Score against labelled images", to_svg(figure, "efficiency", salt), f"{told}.")
-
-
-def gain_chart(spent: Sequence[Spending], keys: Sequence[Key], metric: str, salt: str) -> Chart | None:
-    """Gain over no adaptation against seconds, one curve per method; None where no time is known."""
-    timed = [one for one in spent if math.isfinite(one.seconds) and one.seconds > 0]
-    if not timed:
-        return None
-    figure, (axis,) = make_figure(1, height=2.9)
-    known = {key.name: key for key in keys}
-    scale = Stretched(sorted({one.seconds for one in timed}))
-    axis.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
-    for name in dict.fromkeys(one.name for one in timed):
-        points = sorted(
-            (one for one in timed if one.name == name), key=lambda one: (one.labelled_images, one.seconds)
+def efficiency_charts(
+    found: Sequence[Efficiency], keys: dict[str, Key], levels: dict[str, Key], metric: str, salt: str
+) -> list[Chart]:
+    """Score against labelled images: a chart per source on one scale, a curve per method, a line per level."""
+    charts = []
+    values = [value for one in found for value in _values(one)]
+    room = 0.05 * (max(values) - min(values)) or 0.01
+    for one in found:
+        figure, (axis,) = make_figure(1, height=2.9)
+        counts = sorted({point.labelled_images for curve in one.curves for point in curve.points})
+        scale = Stretched(counts)
+        for level in one.levels:
+            key = levels[level.method]
+            axis.axhline(level.value, color=key.colour, linestyle=DASHES[key.dash], linewidth=1.1, zorder=1.5)
+        for curve in one.curves:
+            key, points = keys[curve.method], curve.points
+            places = [scale.place(point.labelled_images) for point in points]
+            if one.band != "none":
+                low, high = ([getattr(point, end) for point in points] for end in ("low", "high"))
+                axis.fill_between(places, low, high, color=key.colour, alpha=0.13, linewidth=0)
+            _draw(axis, places, [point.value for point in points], key)
+        _ticks(axis, scale, counts, [f"{count:,.0f}" for count in counts])
+        axis.set_ylim(min(values) - room, max(values) + room)
+        axis.set_xlabel("labelled images at the target")
+        axis.set_ylabel(describe_score(metric).label)
+        told = "; ".join(
+            f"{curve.method} "
+            + ", ".join(f"{point.labelled_images:.0f}: {number(point.value)}" for point in curve.points)
+            for curve in one.curves
         )
-        key = known.get(name, Key(name, MUTED, 0, "x"))
-        _draw(axis, [scale.place(one.seconds) for one in points], [one.gain for one in points], key)
-    marks = scale.round_times()
-    _ticks(axis, scale, marks, [_short(mark) for mark in marks])
-    axis.set_xlabel("computing time of one cell")
-    axis.set_ylabel(f"gain in {describe_score(metric).label}")
-    told = "; ".join(f"{one.subject}: {duration(one.seconds)}, {signed(one.gain)}" for one in timed)
-    return Chart("Gain over no adaptation against time", to_svg(figure, "gain", salt), f"{told}.")
+        caption = _caption("Score against labelled images", one.source, len(found))
+        charts.append(Chart(caption, to_svg(figure, "efficiency", f"{salt} {one.source}"), f"{told}."))
+    return charts
+
+
+def gain_charts(spent: Sequence[Spending], keys: dict[str, Key], metric: str, salt: str) -> list[Chart]:
+    """Gain over no adaptation against seconds: a chart per source, a curve per method; none where no time is known."""
+    timed = [one for one in spent if math.isfinite(one.seconds) and one.seconds > 0 and one.method in keys]
+    sources = list(dict.fromkeys(one.source for one in timed))
+    charts = []
+    for source in sources:
+        own = [one for one in timed if one.source == source]
+        figure, (axis,) = make_figure(1, height=2.9)
+        scale = Stretched(sorted({one.seconds for one in timed}))
+        axis.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+        for method in dict.fromkeys(one.method for one in own):
+            points = sorted(
+                (one for one in own if one.method == method),
+                key=lambda one: (one.labelled_images, one.seconds),
+            )
+            _draw(
+                axis, [scale.place(one.seconds) for one in points], [one.gain for one in points], keys[method]
+            )
+        marks = scale.round_times()
+        _ticks(axis, scale, marks, [_short(mark) for mark in marks])
+        gains = [one.gain for one in timed] + [0.0]
+        room = 0.05 * (max(gains) - min(gains)) or 0.01
+        axis.set_ylim(min(gains) - room, max(gains) + room)
+        axis.set_xlabel("computing time of one cell")
+        axis.set_ylabel(f"gain in {describe_score(metric).label}")
+        told = "; ".join(f"{one.subject}: {duration(one.seconds)}, {signed(one.gain)}" for one in own)
+        caption = _caption("Gain over no adaptation against time", source, len(sources))
+        charts.append(Chart(caption, to_svg(figure, "gain", f"{salt} {source}"), f"{told}."))
+    return charts
+
+
+def _values(efficiency: Efficiency) -> list[float]:
+    ends = [end for curve in efficiency.curves for point in curve.points for end in point[-3:]]
+    return [value for value in (*ends, *(level.value for level in efficiency.levels)) if math.isfinite(value)]
+
+
+def _caption(text: str, source: str, sources: int) -> str:
+    return f"{text}, from {source}" if sources > 1 else text
 
 
 class Stretched:

@@ -27,7 +27,7 @@ class Point(NamedTuple):
 class Curve(NamedTuple):
     """A method over its label budgets."""
 
-    name: str
+    method: str
     points: list[Point]
 
 
@@ -35,13 +35,15 @@ class Level(NamedTuple):
     """A subject without a choice of budgets, or the upper bound, shown as a horizontal line."""
 
     subject: str
+    method: str
     labelled_images: float
     value: float
 
 
 class Efficiency(NamedTuple):
-    """Score against labelled images at one target; `band` tells what bands are."""
+    """Score against labelled images at one target, from one source; `band` tells what bands are."""
 
+    source: str
     curves: list[Curve]
     levels: list[Level]
     band: Band
@@ -54,33 +56,37 @@ class Spending(NamedTuple):
     """
 
     subject: str
-    name: str
+    method: str
+    source: str
     labelled_images: float
     seconds: float
     gain: float
 
 
-def label_efficiency(grid: Grid, panel: Panel) -> Efficiency | None:
-    """Curves of the methods that had label budgets, lines of the rest; None where nothing has a budget and a score."""
-    subjects = _subjects(grid, panel)
-    band = _band([cell for _, cell in subjects if cell.seeds])
-    known = grid.lines
-    curves: dict[str, list[Point]] = {}
-    levels = []
-    for about, cell in subjects:
-        name, labelled = grid.line_of(about), float(about["labelled_images"])
-        if not cell.seeds:
-            continue
-        if name not in known or about["role"] == UPPER_BOUND:
-            levels.append(Level(str(about["subject"]), labelled, cell.value))
-            continue
-        low, high = _ends(cell, band)
-        point = Point(str(about["subject"]), int(about["budget"]), labelled, cell.value, low, high)
-        curves.setdefault(name, []).append(point)
-    if not curves:
-        return None
-    ordered = sorted(curves.items(), key=lambda item: known[item[0]])
-    return Efficiency([Curve(name, sorted(points, key=_by_budget)) for name, points in ordered], levels, band)
+def label_efficiency(grid: Grid, panel: Panel) -> list[Efficiency]:
+    """For every source, curves of the methods that had label budgets and lines of the rest; none without curves."""
+    subjects = [(about, cell) for about, cell in _subjects(grid, panel) if cell.seeds]
+    band = _band([cell for _, cell in subjects])
+    found = []
+    for source in grid.sources:
+        curves: dict[str, list[Point]] = {}
+        levels = []
+        for about, cell in subjects:
+            subject, method = str(about["subject"]), str(about["method"])
+            labelled = float(about["labelled_images"])
+            if about["source"] != source:
+                continue
+            if method not in grid.curves or about["role"] == UPPER_BOUND:
+                levels.append(Level(subject, method, labelled, cell.value))
+                continue
+            point = Point(subject, int(about["budget"]), labelled, cell.value, *_ends(cell, band))
+            curves.setdefault(method, []).append(point)
+        if curves:
+            drawn = [
+                Curve(name, sorted(curves[name], key=_by_budget)) for name in grid.curves if name in curves
+            ]
+            found.append(Efficiency(source, drawn, levels, band))
+    return found
 
 
 def cost_against_gain(grid: Grid, panel: Panel) -> list[Spending]:
@@ -97,7 +103,8 @@ def cost_against_gain(grid: Grid, panel: Panel) -> list[Spending]:
         spent.append(
             Spending(
                 subject,
-                grid.line_of(about),
+                str(about["method"]),
+                source,
                 float(about["labelled_images"]),
                 float(about["seconds"]),
                 gain if higher else -gain,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
@@ -48,7 +46,7 @@ class Grid:
     @property
     def several_sources(self) -> bool:
         """True where a method was adapted from more than one source model."""
-        return int(self.cells["source"].nunique()) > 1
+        return len(self.sources) > 1
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -79,27 +77,23 @@ class Grid:
         keys = zip(cells["cohort"], cells["source"], strict=True)
         return dict(zip(keys, cells["subject"], strict=True))
 
+    @property
+    def sources(self) -> list[str]:
+        """Names of the source models."""
+        return list(dict.fromkeys(self.cells["source"]))
+
     @cached_property
-    def lines(self) -> dict[str, int]:
-        """What has a curve, and its number, by which colour, dash and marker go in every chart."""
+    def curves(self) -> dict[str, int]:
+        """Methods that had label budgets, and their numbers, by which colour, dash and marker go in every chart."""
         labelled = self.cells[(self.cells["budget"] > 0) & (self.cells["role"] != UPPER_BOUND)]
-        names = dict.fromkeys(self.line_of(cell) for cell in labelled.to_dict("records"))
-        return {name: index for index, name in enumerate(names)}
-
-    def line_of(self, cell: Mapping[Any, Any]) -> str:
-        """What a curve is called: the method, and its source where there are several.
-
-        >>> Grid(pd.DataFrame({"source": ["unet", "unet"]})).line_of({"method": "probe", "source": "unet"})
-        'probe'
-        """
-        return f"{cell['method']} from {cell['source']}" if self.several_sources else str(cell["method"])
+        return {str(name): index for index, name in enumerate(dict.fromkeys(labelled["method"]))}
 
     @property
     def summary(self) -> str:
         """How large the grid is, in a line."""
         cells = self.cells
         parts = [
-            counted(len(self.methods), "method"), counted(cells["source"].nunique(), "source"),
+            counted(len(self.methods), "method"), counted(len(self.sources), "source"),
             counted(len(self.targets), "target"), counted(cells["budget"].nunique(), "label budget"),
             counted(cells["seed"].nunique(), "seed"), counted(len(cells), "cell"),
         ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from medgraft.reports.comparison import Cell, Scale, Strip, Strips, make_cell
-from medgraft.reports.grids.grid import ALL, Grid
+from medgraft.reports.grids.grid import ALL, UPPER_BOUND, Grid
 from medgraft.reports.panels import Panel
 from medgraft.reports.wording import describe_score, number, signed
 
@@ -72,6 +72,19 @@ def target_panel(grid: Grid, panel: Panel) -> Panel:
         predictions={name: tables for name, tables in panel.predictions.items() if name in own},
         scores={name: tables for name, tables in panel.scores.items() if name in own},
     )
+
+
+def headline_panel(grid: Grid, panel: Panel) -> Panel:
+    """What a headline speaks of: no upper bounds, which win by design, and comparisons with no adaptation only."""
+    cells = grid.at(panel.cohort)
+    bounds = set(cells.loc[cells["role"] == UPPER_BOUND, "subject"])
+    unadapted = {grid.no_adaptation(panel.cohort, source) for source in grid.sources}
+    comparisons = panel.comparisons
+    if len(comparisons):
+        known = comparisons["reference"].isin(unadapted) & ~comparisons["subject"].isin(bounds)
+        comparisons = comparisons[known]
+    subjects = tuple(subject for subject in panel.subjects if subject not in bounds)
+    return replace(panel, subjects=subjects or panel.subjects, comparisons=comparisons)
 
 
 def site_maps(grid: Grid, panels: Sequence[Panel], every_budget: bool = False) -> list[SiteMap]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from medgraft.evidence import Evidence
 from medgraft.reports.charts import STAND_INS, Chart
 from medgraft.reports.grids.cells import Costs, Failure, costs, failures
-from medgraft.reports.grids.charts import Key, curve_keys, efficiency_chart, gain_chart, level_keys
+from medgraft.reports.grids.charts import Key, curve_keys, efficiency_charts, gain_charts, level_keys
 from medgraft.reports.grids.efficiency import Band, cost_against_gain, label_efficiency
 from medgraft.reports.grids.grid import Grid
 from medgraft.reports.grids.ranking import (
@@ -63,29 +63,30 @@ def make_target(evidence: Evidence, grid: Grid, panel: Panel, salt: str) -> Targ
     """Everything about one target; `panel` holds its own subjects only."""
     rows = ranking(evidence, grid, panel)
     efficiency = label_efficiency(grid, panel)
+    keys = curve_keys(grid.curves)
+    levels = level_keys([level.method for one in efficiency for level in one.levels])
+    band = BANDS[efficiency[0].band] if efficiency else ""
     spent = cost_against_gain(grid, panel)
-    keys = curve_keys(grid.lines)
-    charts, levels, band = [], [], ""
-    if efficiency is not None:
-        charts.append(efficiency_chart(efficiency, keys, panel.main, salt))
-        levels = level_keys([level.subject for level in efficiency.levels])
-        band = BANDS[efficiency.band].format(level=percent(panel.level), units=panel.units or "rows")
-    gains = gain_chart(spent, keys, panel.main, salt)
-    if gains is not None:
-        charts.append(gains)
-    drawn = {curve.name for curve in efficiency.curves} if efficiency else set()
-    drawn |= {one.name for one in spent}
     return Target(
         ranking=rows,
         has_oracle=any(row.oracle_shown for row in rows),
         diagram=rank_diagram(evidence, panel.cohort, panel.main),
         tests=difference_tests(evidence, panel),
-        charts=charts,
-        legend=[key for key in keys if key.name in drawn],
-        levels=[key._replace(colour=STAND_INS[key.colour]) for key in levels],
-        band=band,
+        charts=[
+            *efficiency_charts(efficiency, keys, levels, panel.main, salt),
+            *gain_charts(spent, keys, panel.main, salt),
+        ],
+        legend=list(keys.values()),
+        levels=[_level(grid, key) for key in levels.values()],
+        band=band.format(level=percent(panel.level), units=panel.units or "rows"),
         worst=worst_units(panel),
     )
+
+
+def _level(grid: Grid, key: Key) -> Key:
+    """A line as the legend of the page shows it."""
+    name = f"{key.name}, all labels" if key.name in grid.curves else key.name
+    return key._replace(name=name, colour=STAND_INS[key.colour])
 
 
 def make_grid_view(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> GridView:
