@@ -22,7 +22,8 @@ class Row(NamedTuple):
     """One subject of a ranking.
 
     seeds: as text, where not every seed has a score.
-    oracle: the score with the epoch (and settings) that the test data would have chosen; None without one.
+    oracle: the score with the epoch (and settings) that labels would have chosen which the method was not given; NaN
+        without one.
     """
 
     subject: str
