@@ -78,6 +78,9 @@ def test_untrained_u_nets_of_volumes_are_opened_by_name() -> None:
         assert isinstance(model, UNet) and model.spec.kind == "segment" and model.flat_levels == flat_levels
         assert (model.spec.preparation.dimensions, model.spec.channels) == (3, 1)
         assert model.spec.provenance["source"] == f"random/{name}"
+    narrow = open_source("random/unet3d_flat1_width4", classes=("rest", "lesion"))
+    assert isinstance(narrow, UNet) and narrow.flat_levels == 1
+    assert next(narrow.parameters()).shape[0] == 4
     sized = open_source("random/unet3d", kind="encode", channels=2, size=(16, 32, 32))
     assert sized.spec.preparation.size == (16, 32, 32) and sized.spec.channels == 2
 

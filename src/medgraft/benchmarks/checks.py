@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medgraft.api.adaptation import check_task
-from medgraft.benchmarks.candidates import Candidate, training_method
+from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, training_method
+from medgraft.benchmarks.claims import claim_problems
 from medgraft.benchmarks.grid import Grid
 from medgraft.benchmarks.problems import at, dotted
 from medgraft.benchmarks.rows import SOURCE, TARGET, at_sites, open_data, within_budget
@@ -50,6 +51,8 @@ class Checks:
         self._check_defaults()
         for candidate in candidates:
             self._check_candidate(candidate)
+        labels = [candidate.label for candidate in candidates]
+        self.problems += [at(where, error) for where, error in claim_problems(grid, [*labels, AS_IT_IS])]
 
     def _refuse(self, where: str, needs: str, got: str, do: str) -> None:
         self.problems.append(SettingsError(where, needs, got, do))

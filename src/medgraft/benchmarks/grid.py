@@ -107,6 +107,23 @@ class RunTable(Part):
     """Go on although patients or pixels leak between splits."""
 
 
+class ClaimTable(Part):
+    """What a publication says, as a comparison that this grid makes."""
+
+    sentence: str
+    """The claim, in our words."""
+    source: str
+    """Paper, and where in it."""
+    published: str
+    """The printed numbers."""
+    method: str
+    """Name of the method (or baseline) that is claimed to score higher ..."""
+    reference: str
+    """... than this one."""
+    budgets: tuple[Budget, ...] = ()
+    """At these budgets; empty means all."""
+
+
 class Grid(Part):
     """A whole comparison.
 
@@ -138,6 +155,8 @@ class Grid(Part):
     methods: Mapping[str, MethodTable] = Field(default_factory=dict)
     defaults: Mapping[str, DefaultsTable] = Field(default_factory=dict)
     """By the name of the method."""
+    claims: tuple[ClaimTable, ...] = ()
+    """Judged by `tools/write_claims.py`; they change no result."""
     run: RunTable = RunTable()
 
     @field_validator("seeds", "budgets")

@@ -29,7 +29,8 @@ from medgraft.types import Kind, Preparation
 logger = logging.getLogger(__name__)
 PATCH = (32, 96, 96)
 """Voxels that an untrained U-Net of volumes sees at a time, unless told otherwise: a step on two takes 0.7 GB."""
-UNETS = re.compile(r"unet(?P<volumes>3d(_flat(?P<flat>[1-4]))?)?")
+UNETS = re.compile(r"unet(?P<volumes>3d(_flat(?P<flat>[1-4]))?)?(_width(?P<width>[1-9]\d{0,2}))?")
+WIDTH = "16"
 FORMS = (
     "packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet(3d), a saved folder or a weights file"
 )
@@ -51,7 +52,8 @@ def open_source(
     timm/NAME                    timm's pre-trained weights, from its cache or the hub (needs a network once)
     random/NAME                  the same networks, initialised from the global generator
     random/unet, random/unet3d   a U-Net for images or volumes; random/unet3d_flat2: its first 2 levels (1 to 4)
-                                 stay within slices, for slices about 2**2 times as far apart as pixels
+                                 stay within slices, for slices about 2**2 times as far apart as pixels;
+                                 random/unet_width8: 8 channels at the first level instead of 16
     a folder                     what `save_model` wrote
     a .pt, .pth or .safetensors  a state dict; needs `architecture`, a timm name; never unpickled
     ===========================  ==========================================================================
@@ -142,7 +144,7 @@ def _open_random(
     )
     if unet is None:
         return Classifier(spec, architecture=name)
-    return UNet(spec, flat_levels=int(unet["flat"] or 0))
+    return UNet(spec, width=int(unet["width"] or WIDTH), flat_levels=int(unet["flat"] or 0))
 
 
 def _open_packaged(name: str) -> Model:

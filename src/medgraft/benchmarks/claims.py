@@ -1,0 +1,127 @@
+"""Does what a publication says hold here? A verdict for each target and budget of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from medgraft.benchmarks.grid import Budget, ClaimTable, Grid
+from medgraft.errors import SettingsError
+from medgraft.evaluation.compare import compare
+from medgraft.evidence import Evidence
+from medgraft.plugins import nearest
+
+Verdict = Literal["reproduced", "same direction", "not reproduced"]
+ALL = -1
+"""How the table "grid" writes a budget of all labels."""
+
+
+class Judged(NamedTuple):
+    """One comparison that a claim is about.
+
+    ours, theirs: mean score over seeds of the method and of the reference.
+    difference, low, high: of the means over seeds, with its 95 % interval over patients.
+    patients: how many units the interval resamples.
+    """
+
+    cohort: str
+    budget: Budget
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    patients: int
+    seeds: int
+    verdict: Verdict
+
+
+def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
+    """Compare what a claim compares, on every target and budget that the grid measured.
+
+    Args:
+        claim: of the grid.
+        metric: score that the grid goes by.
+        evidence: of the grid.
+
+    Returns: by target, then by budget; empty where the cells are not finished. "reproduced" if the 95 % interval of
+        the difference over patients lies above 0; "same direction" if only the difference does.
+    """
+    if "grid" not in evidence.tables:
+        return []
+    cells = evidence.tables["grid"]
+    finished = cells[cells["state"] == "finished"]
+    found = []
+    for cohort in finished["cohort"].unique():
+        at_cohort = finished[finished["cohort"] == cohort]
+        for budget in _budgets(claim, at_cohort):
+            names = [_subject(at_cohort, label, budget) for label in (claim.method, claim.reference)]
+            if None not in names:
+                found.append(_judge(evidence, str(cohort), budget, str(names[0]), str(names[1]), metric))
+    return found
+
+
+def claim_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, SettingsError]]:
+    """Claims about what the grid does not compare: the place in the file, and what is wrong there.
+
+    Args:
+        grid: as read.
+        labels: names of its methods and baselines.
+    """
+    for number, claim in enumerate(grid.claims):
+        for key, label in (("method", claim.method), ("reference", claim.reference)):
+            if label not in labels:
+                got = f"it got {label!r}{nearest(label, labels)}"
+                yield (
+                    f"claims[{number}].{key}",
+                    SettingsError("a claim", f"one of {', '.join(labels)}", got, "Correct it."),
+                )
+        for budget in claim.budgets:
+            if budget not in grid.budgets:
+                told = ", ".join(map(str, grid.budgets))
+                yield (
+                    f"claims[{number}].budgets",
+                    SettingsError(
+                        "a claim", f"budgets of the grid ({told})", f"it got {budget}", "Add it there."
+                    ),
+                )
+
+
+def _budgets(claim: ClaimTable, cells: pd.DataFrame) -> list[Budget]:
+    measured: list[Budget] = [
+        "all" if budget == ALL else int(budget)
+        for budget in cells.loc[cells["method"] == claim.method, "budget"].unique()
+    ]
+    return [budget for budget in measured if not claim.budgets or budget in claim.budgets]
+
+
+def _subject(cells: pd.DataFrame, label: str, budget: Budget) -> str | None:
+    """What a method is called at a budget; those without labels are called the same at every budget."""
+    own = cells[cells["method"] == label]
+    fitting = own[own["budget"].isin([ALL if budget == "all" else budget, 0])]
+    return None if fitting.empty else str(fitting["subject"].iloc[0])
+
+
+def _judge(
+    evidence: Evidence, cohort: str, budget: Budget, subject: str, reference: str, metric: str
+) -> Judged:
+    lines = compare(evidence, subject, reference, metric).tables["comparisons"]
+    line = lines[(lines["cohort"] == cohort) & (lines["split"] == "test")].iloc[0]
+    ours, theirs = (_mean(evidence, cohort, name, metric) for name in (subject, reference))
+    difference, low = float(line["difference"]), float(line["low"])
+    verdict: Verdict = "not reproduced"
+    if difference > 0:
+        verdict = "reproduced" if low > 0 else "same direction"
+    high, patients, seeds = float(line["high"]), int(line["n"]), int(line["seeds"])
+    return Judged(cohort, budget, ours, theirs, difference, low, high, patients, seeds, verdict)
+
+
+def _mean(evidence: Evidence, cohort: str, subject: str, metric: str) -> float:
+    facts = evidence.facts
+    chosen = (
+        (facts["cohort"] == cohort) & (facts["subject"] == subject) & (facts["metric"] == metric)
+        & (facts["split"] == "test") & (facts["part"] == "") & (facts["selection"] != "oracle")
+    )  # fmt: skip
+    return float(facts.loc[chosen, "value"].mean())
