@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from tests.benchmarks.test_benchmark import assert_equal_evidence, results
 import medgraft as mg
 from medgraft.benchmarks.cell import Stop
 from medgraft.engine.run import Interrupted
+from medgraft.errors import RunError
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
@@ -88,42 +92,52 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
+@pytest.fixture
+def ray_elsewhere():
+    """A Ray with two CPUs that another process started."""
+    code = "import ray, sys; started = ray.init(num_cpus=2, include_dashboard=False);"
+    code += "print('ready', flush=True); sys.stdin.read()"
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert started.stdout.readline() == "ready\n"
+    yield
+    started.stdin.close()
+    started.wait(60)
+
+
 @needs_ray
 @pytest.mark.slow
-def test_ray_says_what_this_process_says_when_a_worker_is_killed(mixed, plugin, tmp_path):
-    import ray
-
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        evidence = mg.benchmark(mixed("marks"), tmp_path / "ray", runner="ray", address="auto")
-    finally:
-        ray.shutdown()
+def test_a_running_ray_says_what_this_process_says_when_a_worker_dies(mixed, plugin, ray_elsewhere, tmp_path):
+    evidence = mg.benchmark(mixed("marks"), tmp_path / "ray", runner="ray", address="auto")
     assert len(list((tmp_path / "marks").iterdir())) == 1, "a worker died"
     assert_equal_evidence(evidence, local(mixed("marks"), tmp_path / "local", tmp_path / "marks"))
 
 
 @needs_ray
 @pytest.mark.slow
-def test_ray_is_started_where_there_is_none(grid, plugin, tmp_path):
-    some = grid(methods={"waits": {"method": "wait", "settings": {"seconds": 1.0}}})
+def test_ray_is_started_where_there_is_none_and_a_killed_worker_costs_nothing(grid, plugin, tmp_path):
+    some = grid(methods={"waits": {"method": "wait", "settings": {"seconds": 1.0}}}, seeds=[0, 1])
     killed = []
 
     def kill_once() -> None:
         """From outside, as the system does for want of memory."""
-        while not killed:
-            time.sleep(0.2)
+        while not killed and (tmp_path / "ray").parent.exists():
+            time.sleep(0.1)
             for process in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    words = process.read_bytes().decode(errors="replace")
-                except OSError:
-                    continue
-                if words.startswith("ray::compute"):
-                    os.kill(int(process.parent.name), signal.SIGKILL)
-                    killed.append(process)
-                    return
+                with suppress(OSError):
+                    if process.read_bytes().startswith(b"ray::compute") and not killed:
+                        os.kill(int(process.parent.name), signal.SIGKILL)
+                        killed.append(process)
 
-    thread = threading.Thread(target=kill_once, daemon=True)
-    thread.start()
+    threading.Thread(target=kill_once, daemon=True).start()
     evidence = mg.benchmark(some, tmp_path / "ray", runner="ray", workers=2)
     assert killed
     assert_equal_evidence(evidence, mg.benchmark(some, tmp_path / "local"))
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_ray_that_does_not_answer_is_one_sentence(grid, tmp_path):
+    with pytest.raises(RunError, match=r"needs a Ray that answers at 127\.0\.0\.1:1, but Connection"):
+        mg.benchmark(grid(), tmp_path / "out", runner="ray", address="127.0.0.1:1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,17 +40,17 @@ class Cluster:
         )
         if self._ours:
             try:
+                _knock(address)
                 ray.init(
-                    **options, runtime_env={"env_vars": passed_on}, include_dashboard=False, log_to_driver=False,
-                    logging_level=logging.WARNING,
+                    **options, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING
                 )  # fmt: skip
-            except (ConnectionError, RuntimeError, ValueError) as error:
+            except (OSError, RuntimeError, ValueError) as error:
                 raise RunError(
                     "--runner ray", f"a Ray that answers at {address or 'this machine'}",
                     f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                    "Start one with `ray start --head`, or leave out --address.",
+                    "Start one with `ray start --head`, leave out --address, or give Ray its token where it wants one.",
                 ) from error  # fmt: skip
-        self._task: Any = ray.remote(max_retries=ATTEMPTS - 1)(compute)
+        self._task: Any = ray.remote(max_retries=ATTEMPTS - 1, runtime_env={"env_vars": passed_on})(compute)
         self.slots = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
 
     def start(self, cell: Cell) -> None:
@@ -88,6 +89,17 @@ class Cluster:
         self._under_way = {}
         if self._ours:
             ray.shutdown()
+
+
+def _knock(address: str | None) -> None:
+    """Ray itself waits for minutes where nobody answers at HOST:PORT.
+
+    Raises:
+        OSError: nobody answers.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def compute(cell: str, folder: str) -> str:
