@@ -53,6 +53,7 @@ def report_numbers(evidence: Evidence, *, title: str = "medgraft report") -> Pla
 
     The same evidence gives the same numbers; what is undefined is None.
 
+    >>> import pandas as pd
     >>> from medgraft.evidence import fact
     >>> row = fact(subject="probe", cohort="Porto", metric="auroc", value=0.8)
     >>> report_numbers(Evidence(pd.DataFrame([row])))["cohorts"][0]["subjects"][0]["scores"][0]["value"]

@@ -119,3 +119,15 @@ def test_tests_show_what_is_there_and_leave_gaps_empty() -> None:
     evidence = replace(evidence, tables=evidence.tables | {"difference_tests": table})
     first = difference_tests(evidence, at(evidence, "Porto")[1])[0]
     assert first[1:] == ("no adaptation", "< 0.001", "0.031", "", "0.021")
+
+
+def test_a_difference_that_cannot_be_is_no_promise() -> None:
+    evidence = grid_evidence()
+    tables = evidence.tables | {
+        "difference_tests": evidence.tables["difference_tests"].assign(detectable=8.2),
+        "critical_difference": evidence.tables["critical_difference"].assign(value=14.2),
+    }
+    evidence = replace(evidence, tables=tables)
+    assert {test.detectable for test in difference_tests(evidence, at(evidence, "Porto")[1])} == {"nothing"}
+    diagram = rank_diagram(evidence, "Porto", "dice")
+    assert diagram is not None and diagram.bar is None and "14.20, are not told apart" in diagram.sentence

@@ -152,6 +152,8 @@ def rank_diagram(evidence: Evidence, cohort: str, metric: str) -> RankDiagram | 
     ]
     test = critical_difference(evidence, cohort, metric)
     bar = (scale.place(1.0), scale.place(1.0 + test["value"])) if test is not None else None
+    if bar is not None and bar[1] > 100:
+        bar = None  # longer than the axis: no two subjects can be told apart
     return RankDiagram(places, scale.ticks, groups, bar, _sentence(test, len(ranks), groups))
 
 
@@ -202,6 +204,8 @@ def difference_tests(evidence: Evidence, panel: Panel) -> list[PairedTest]:
         )
         detectable = float(row.get("detectable", math.nan))
         shown = number(detectable, 2 if score.is_distance else 3) if math.isfinite(detectable) else ""
+        if detectable > 1 and score.higher_is_better:
+            shown = "nothing"  # no share differs by more than 1
         tests.append(
             PairedTest(str(row["subject"]), str(row["reference"]), wilcoxon, permutation, corrected, shown)
         )
