@@ -59,8 +59,7 @@ def test_the_first_ctrl_c_is_a_request_and_the_second_an_order():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runner", ["local", "pool"])
-def test_a_grid_that_is_killed_twice_says_what_an_uninterrupted_one_says(grid, plugin, tmp_path, runner):
+def test_a_grid_that_is_killed_twice_says_what_an_uninterrupted_one_says(grid, plugin, tmp_path):
     methods = {
         "waits": {"method": "wait", "settings": {"seconds": 1.0}},
         "head": {"method": "fine_tune", "settings": {"scope": "head"}},
@@ -75,7 +74,7 @@ def test_a_grid_that_is_killed_twice_says_what_an_uninterrupted_one_says(grid, p
         "benchmark",
         str(file),
         "--runner",
-        runner,
+        "pool",
         "--quiet",
     ]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
