@@ -73,14 +73,14 @@ BRAIN_SITES: Mapping[str, Site] = MappingProxyType(
         "reference": Site(
             sequence="gradient_echo", repetition_ms=22, echo_ms=9.2, flip_degrees=30, noise=0.03
         ),
+        # conventional T1-weighted spin echo in thick slices
+        "spin_echo_t1": Site(
+            sequence="spin_echo", repetition_ms=500, echo_ms=14, thickness_mm=5, noise=0.03, gain=0.9
+        ),
         # T1-weighted at 3 T with a short echo, as IXI's Philips scanners use it; more bias and little noise
         "gradient_echo_3t": Site(
             sequence="gradient_echo", tesla=3.0, repetition_ms=9.6, echo_ms=4.6, flip_degrees=8,
             noise=0.02, bias=0.2, gain=1.2,
-        ),
-        # conventional T1-weighted spin echo in thick slices
-        "spin_echo_t1": Site(
-            sequence="spin_echo", repetition_ms=500, echo_ms=14, thickness_mm=5, noise=0.03, gain=0.9
         ),
         # inversion recovery at 3 T with the timing of an MPRAGE (TI 900 ms, TR 2300 ms)
         "inversion_recovery_3t": Site(
@@ -100,7 +100,7 @@ BRAIN_SITES: Mapping[str, Site] = MappingProxyType(
         "t2": Site(sequence="spin_echo", repetition_ms=4000, echo_ms=100, thickness_mm=4, noise=0.04, bias=0.15),
     }
 )  # fmt: skip
-"""The reference and six sites; `docs/phantoms.md` measures how far each is from the reference, task by task."""
+"""The reference and six sites, from the subtlest shift of tissues to the most severe; `docs/phantoms.md` measures them."""
 
 PROSTATE_SITES: Mapping[str, Site] = MappingProxyType(
     {
