@@ -82,15 +82,15 @@ BRAIN_SITES: Mapping[str, Site] = MappingProxyType(
             sequence="gradient_echo", tesla=3.0, repetition_ms=9.6, echo_ms=4.6, flip_degrees=8,
             noise=0.02, bias=0.2, gain=1.2,
         ),
-        # inversion recovery at 3 T with the timing of an MPRAGE (TI 900 ms, TR 2300 ms)
-        "inversion_recovery_3t": Site(
-            sequence="inversion_recovery", tesla=3.0, repetition_ms=2300, echo_ms=3, inversion_ms=900,
-            noise=0.03, bias=0.25,
-        ),
         # the reference's contrast at low field: noise, thick slices, coarse pixels
         "low_field": Site(
             sequence="gradient_echo", tesla=0.35, repetition_ms=25, echo_ms=9, flip_degrees=40,
             thickness_mm=6, resolution_mm=4.0, noise=0.12, bias=0.15, gain=0.8,
+        ),
+        # inversion recovery at 3 T with the timing of an MPRAGE (TI 900 ms, TR 2300 ms)
+        "inversion_recovery_3t": Site(
+            sequence="inversion_recovery", tesla=3.0, repetition_ms=2300, echo_ms=3, inversion_ms=900,
+            noise=0.03, bias=0.25,
         ),
         # proton density: fluid, grey and white matter nearly alike
         "proton_density": Site(
@@ -100,7 +100,8 @@ BRAIN_SITES: Mapping[str, Site] = MappingProxyType(
         "t2": Site(sequence="spin_echo", repetition_ms=4000, echo_ms=100, thickness_mm=4, noise=0.04, bias=0.15),
     }
 )  # fmt: skip
-"""The reference and six sites, from the subtlest shift of tissues to the most severe; `docs/phantoms.md` measures them."""
+"""The reference and six sites, from the subtlest to the most severe shift as the task `tissue` feels it; measured in
+`docs/phantoms.md`."""
 
 PROSTATE_SITES: Mapping[str, Site] = MappingProxyType(
     {
