@@ -180,7 +180,9 @@ def _warnings(cohort: Cohort) -> tuple[str, ...]:
     if notes.get("silver_labels"):
         found.append(f"{cohort.name}: the truth is silver, made by a program or a model, not by an expert.")
     if simulated := notes.get("simulated"):
-        found.append(f"{cohort.name}: {simulated if isinstance(simulated, str) else 'the images are simulated.'}")
+        found.append(
+            f"{cohort.name}: {simulated if isinstance(simulated, str) else 'the images are simulated.'}"
+        )
     if cohort.unit_name != "patients":
         found.append(f"{cohort.name}: intervals are over {count} {cohort.unit_name}, not patients.")
     if count < FEW_UNITS:
