@@ -4,12 +4,14 @@
 
 A cell's method waits (or computes) for so long; efficiency is the work of cells over workers x wall time of the whole
 call: planning, starting of workers and collecting included, imports of this process not. Cells evaluate a tiny model
-besides, and the baselines of the grid are cells, too.
+besides, and the baselines of the grid are cells, too. The second figure is from the start of the first cell to the end
+of the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -88,8 +90,16 @@ def main() -> None:
         spent = table["seconds"].sum()
         print(
             f"{runner:6} {len(table)} cells, {own.mean():.2f} s for {asked.seconds} s of {asked.work}; "
-            f"wall {wall:.1f} s; work of cells / ({workers} workers x wall) = {spent / (workers * wall):.3f}"
+            f"wall {wall:.1f} s; work of cells / ({workers} workers x wall) = {spent / (workers * wall):.3f}, "
+            f"once they run {spent / (workers * _window(scratch / runner)):.3f}"
         )
+
+
+def _window(folder: Path) -> float:
+    """Seconds from the start of the first cell to the end of the last."""
+    ends = {path: path.stat().st_mtime for path in folder.glob("cells/*/cell.json")}
+    starts = [end - json.loads(path.read_text("utf-8"))["seconds"] for path, end in ends.items()]
+    return max(ends.values()) - min(starts)
 
 
 if __name__ == "__main__":
