@@ -67,6 +67,7 @@ def wait_for_an_epoch(process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError("no epoch in half a minute")
 
 
+@pytest.mark.slow
 def test_a_terminated_run_exits_with_75_and_the_same_command_continues(medgraft, on_disk, tmp_path):
     words = [
         "adapt",

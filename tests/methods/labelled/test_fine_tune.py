@@ -89,6 +89,7 @@ def test_a_linear_probe_leaves_every_tensor_of_the_network_alone() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_linear_probe_reaches_the_optimum_of_logistic_regression() -> None:
     """Features are cached, the loss is convex: scikit-learn must find the same minimum."""
     from sklearn.linear_model import LogisticRegression
