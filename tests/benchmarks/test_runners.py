@@ -17,6 +17,9 @@ from tests.benchmarks.test_benchmark import assert_equal_evidence, results
 
 import medgraft as mg
 from medgraft.benchmarks.cell import Stop
+from medgraft.benchmarks.plan import make_plan
+from medgraft.benchmarks.runners.pool import PATIENCE, Pool
+from medgraft.benchmarks.store import Store
 from medgraft.engine.run import Interrupted
 from medgraft.errors import RunError
 
@@ -77,6 +80,25 @@ def test_a_pool_that_is_stopped_leaves_no_process_and_continues(grid, plugin, tm
     assert not workers_of(tmp_path / "out")
     evidence = mg.benchmark(some, tmp_path / "out")
     assert (evidence.tables["grid"]["state"] == "finished").all()
+
+
+@pytest.mark.slow
+def test_a_worker_that_has_just_answered_stops_too(grid, tmp_path):
+    out = tmp_path / "out"
+    plan = make_plan(grid(methods={"pixels": {"method": "simple_baseline"}}), [])
+    Store(out).begin(plan.grid.model_dump(mode="json"))
+    cell = next(
+        cell for cell in plan.cells.values() if cell.needs is None and cell.method == "simple_baseline"
+    )
+    pool = Pool(out, 1)
+    pool.start(cell)
+    until = time.monotonic() + 120
+    while cell.key not in results(out) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1.0)
+    began = time.monotonic()
+    pool.close()  # nobody has asked yet what ended
+    assert time.monotonic() - began < PATIENCE / 4 and not workers_of(out)
 
 
 def workers_of(folder: Path) -> list[int]:

@@ -64,11 +64,12 @@ class Pool:
 
     def close(self) -> None:
         """Ask workers to stop after their step; what does not stop is ended."""
-        for worker in self._idle:
-            _close_input(worker)
+        workers = [*self._idle, *self._busy.values()]
         for worker in self._busy.values():
             worker.send_signal(signal.SIGTERM)
-        for worker in [*self._idle, *self._busy.values()]:
+        for worker in workers:
+            _close_input(worker)  # one that has just answered still waits for the next line
+        for worker in workers:
             try:
                 worker.wait(PATIENCE)
             except subprocess.TimeoutExpired:
@@ -96,7 +97,7 @@ class Pool:
             worker.stdin.write(cell.model_dump_json() + "\n")
             worker.stdin.flush()
             answer = worker.stdout.readline().strip()
-        except OSError:  # it died before it could read
+        except (OSError, ValueError):  # it died before it could read, or its input was closed
             pass
         if answer in ("done", "busy"):
             self._ended.put(Ended(cell.key, cast(Outcome, answer)))
