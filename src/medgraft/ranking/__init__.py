@@ -1,0 +1,1 @@
+"""Which source model to start from, without fine-tuning them all."""
