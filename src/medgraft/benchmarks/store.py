@@ -16,7 +16,7 @@ from medgraft.evidence import Evidence
 from medgraft.types import JSON
 from medgraft.whole_files import write_text
 
-FORMAT = 1
+FORMAT = 2
 """Of results; part of every cell's hash, raised when the same cell would give other numbers."""
 GRID, RESULT, LOCK = "grid.json", "cell.json", "lock"
 CELLS, EVIDENCE, MODEL, SCRATCH = "cells", "evidence", "model", "scratch"

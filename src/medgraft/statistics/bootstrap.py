@@ -66,7 +66,7 @@ def bootstrap_interval(
     repeats: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: IntervalMethod = "percentile",
+    method: IntervalMethod = "expanded",
 ) -> Interval:
     """Tell a metric on all rows, and its interval over resampled units.
 
@@ -77,9 +77,9 @@ def bootstrap_interval(
         repeats: resamples.
         level: coverage aimed at, in (0, 1).
         seed: of the resampling; equal seeds and units give equal resamples for every metric.
-        method: "percentile"; "expanded", whose quantiles lie further out the fewer units there are; or "bca", which
-            corrects for bias and skewness by leaving out one unit at a time (as many more evaluations as there are
-            units; use 2000 repeats or more with it).
+        method: "expanded", whose quantiles lie further out the fewer units there are; plain "percentile"; or "bca",
+            which corrects for bias and skewness by leaving out one unit at a time (as many more evaluations as there
+            are units; use 2000 repeats or more with it).
 
     Returns: an Interval; low and high are NaN, with the reason, for fewer than two units or an undefined
         metric. Where BCa is undefined it is the percentile interval, with the reason. With few units (below about 20)
@@ -137,7 +137,7 @@ def paired_difference(
     repeats: int = 1000,
     level: float = 0.95,
     seed: int = 0,
-    method: IntervalMethod = "percentile",
+    method: IntervalMethod = "expanded",
 ) -> Interval:
     """Tell by how much a beats b on the same rows, with an interval over the same resampled units for both.
 
