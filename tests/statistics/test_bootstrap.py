@@ -20,7 +20,9 @@ def mean_of(values: np.ndarray) -> Metric:
 
 def test_rows_as_units_agree_with_scipy() -> None:
     values = np.random.default_rng(0).gamma(2.0, 1.0, 60)
-    ours = bootstrap_interval(mean_of(values), np.arange(60), repeats=8000, level=0.9, seed=1)
+    ours = bootstrap_interval(
+        mean_of(values), np.arange(60), repeats=8000, level=0.9, seed=1, method="percentile"
+    )
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=8000, confidence_level=0.9, method="percentile", rng=2
     ).confidence_interval
