@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from medgraft.models.sources import open_source
     from medgraft.models.storage import load_model
     from medgraft.phantoms import load_phantom
-    from medgraft.reports import report
+    from medgraft.reports import model_card, report, write_numbers
 
 _HOMES = {
     "Cohort": "data.cohort",
@@ -52,12 +52,14 @@ _HOMES = {
     "load_model": "models.storage",
     "load_phantom": "phantoms",
     "load_samples": "data.samples",
+    "model_card": "reports",
     "open_source": "models.sources",
     "predict": "api.prediction",
     "read_manifest": "data.manifest",
     "repeat": "api.adaptation",
     "report": "reports",
     "split_by_patient": "data.splits",
+    "write_numbers": "reports",
 }
 """Where each name lives; imported at first use."""
 
@@ -79,12 +81,14 @@ __all__ = [
     "load_phantom",
     "load_samples",
     "methods",
+    "model_card",
     "open_source",
     "predict",
     "read_manifest",
     "repeat",
     "report",
     "split_by_patient",
+    "write_numbers",
 ]
 
 

@@ -44,3 +44,16 @@ def test_a_negative_tolerance_is_refused(medgraft, segmented, tmp_path):
     table, model = segmented
     result = medgraft("evaluate", model, table, "--out", tmp_path / "out", "--tolerance-mm", "-1")
     assert result.exit_code == 2 and "tolerance-mm" in result.stderr
+
+
+def test_groups_are_named_on_the_command_line(medgraft, segmented, tmp_path):
+    table, model = segmented
+    rows = pd.read_csv(table)
+    rows.assign(scanner=["old", "new"] * (len(rows) // 2)).to_csv(table, index=False)
+    words = ("evaluate", model, table, *SETTINGS, "--out", tmp_path / "out", "--by")
+    result = medgraft(*words, "scanner", "--by", "site")
+    assert result.exit_code == 0, result.output
+    assert "dice, scanner several" in result.output and "dice, site A" in result.output
+    assert "Dice by scanner" in (tmp_path / "out/report.html").read_text()
+    wrong = medgraft(*words, "scannr")
+    assert wrong.exit_code == 2 and "there is none of that name" in wrong.stderr

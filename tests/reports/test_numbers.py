@@ -42,6 +42,11 @@ def test_numbers_without_a_grid_fit_the_schema(evidence: Evidence) -> None:
     assert made["cohorts"][0]["target"] is None
     first = made["cohorts"][0]["comparisons"][0]
     assert (first["difference"], first["low"], first["high"]) == (0.01, -0.04, 0.06)
+    groups = {one["subject"]: one["subgroups"] for one in made["cohorts"][0]["subjects"]}
+    probe = evidence.tables["subgroups"].query("subject == 'linear probe' and group == 'old'")
+    told = groups["linear probe"][0]
+    assert (told["attribute"], told["group"], told["n"]) == ("scanner", "old", 11)
+    assert told["value"] == pytest.approx(probe["value"].mean()) and len(told["seeds"]) == 3
 
 
 def test_the_schema_describes_every_number_it_demands() -> None:

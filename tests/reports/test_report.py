@@ -206,6 +206,13 @@ def test_a_folder_as_path_or_a_folder_without_evidence_gets_one_sentence(tmp_pat
         report(tmp_path / "nowhere", tmp_path / "r.html")
 
 
+def test_groups_of_patients_stand_side_by_side(page: str) -> None:
+    text = " ".join(Page(page).text.split())
+    assert "Balanced accuracy by scanner" in text and "old (11 blocks) not told (4 blocks)" in text
+    assert "Each group is scored by itself" in text
+    assert "subgroups" not in text, "the table is not shown twice"
+
+
 def test_one_number_is_enough_for_a_report() -> None:
     text = Page(make_page(small(), images=True, title="x")).text
     assert "probe reaches a AUROC" not in text

@@ -15,6 +15,8 @@ from medgraft.models.storage import load_model
 from medgraft.plugins import activate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medgraft.data.cohort import Cohort
 
 
@@ -26,6 +28,7 @@ def evaluate(
     seed: int | None = None,
     split: str | None = None,
     selection: str | None = None,
+    by: Sequence[str] = (),
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
@@ -36,7 +39,7 @@ def evaluate(
 
     Args:
         model: a model, or the folder of one or of a run; a run adds how it was trained.
-        cohort, subject, split, repeats, device, examples, tolerance_mm, progress: as for `evaluation.evaluate`.
+        cohort, subject, split, by, repeats, device, examples, tolerance_mm, progress: as for `evaluation.evaluate`.
         seed, selection: of the run that made the model; None takes what the model's provenance tells.
 
     Raises:
@@ -66,6 +69,7 @@ def evaluate(
         seed=last.get("seed", 0) if seed is None else seed,
         split=split,
         selection=last.get("selection", "none") if selection is None else selection,
+        by=by,
         repeats=repeats,
         device=device,
         examples=examples,

@@ -26,6 +26,10 @@ def evaluate(
     at: SitesOption = None,
     kind: KindOption = None,
     classes: ClassesOption = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Also score each group of this column (site, sex, scanner, ...); may be repeated."),
+    ] = None,
     subject: Annotated[str | None, typer.Option("--name", help="Name of the model in tables.")] = None,
     tolerance_mm: Annotated[
         float, typer.Option(min=0.0, help="Of surface Dice, for segmentations whose spacing is known.")
@@ -55,6 +59,7 @@ def evaluate(
         cohort,
         subject=subject or _name(model),
         split=split,
+        by=by or (),
         device=device,
         examples=0 if no_images else 6,
         tolerance_mm=tolerance_mm,
@@ -84,6 +89,7 @@ def _print_scores(evidence: Evidence) -> None:
         interval = "" if math.isnan(fact["low"]) else f"  {fact['low']:.3f} to {fact['high']:.3f}"
         typer.echo(f"{name:32} {fact['value']:.3f}{interval}")
     typer.echo(f"95 % intervals over {facts[0]['n']} {facts[0]['unit']}")
+    _print_subgroups(evidence)
     for table in evidence.tables.values():
         if "undefined" in table and (count := int(table["undefined"].sum())):
             typer.echo(
@@ -92,3 +98,17 @@ def _print_scores(evidence: Evidence) -> None:
             )
     for warning in evidence.warnings:
         typer.echo(f"Warning: {warning}", err=True)
+
+
+def _print_subgroups(evidence: Evidence) -> None:
+    """The first score of each group; the report tells the rest."""
+    import math
+
+    if "subgroups" not in evidence.tables:
+        return
+    lines = evidence.tables["subgroups"].to_dict("records")
+    for line in lines:
+        if line["metric"] == lines[0]["metric"]:
+            interval = "" if math.isnan(line["low"]) else f"  {line['low']:.3f} to {line['high']:.3f}"
+            name = f"{line['metric']}, {line['attribute']} {line['group']}"
+            typer.echo(f"{name:32} {line['value']:.3f}{interval}  ({line['n']} {line['unit']})")

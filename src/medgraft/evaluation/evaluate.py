@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from medgraft.errors import DataError, ModelError
 from medgraft.evaluation.classification import measure_labels
 from medgraft.evaluation.measured import Measured
 from medgraft.evaluation.segmentation import measure_masks
+from medgraft.evaluation.subgroups import groups_of, measure_subgroups
 from medgraft.evidence import Evidence, Fact, fact
 from medgraft.statistics.bootstrap import bootstrap_interval
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from medgraft.types import JSON
 
 FEW_UNITS = 10
+SUBGROUP_COLUMNS = [
+    *("subject", "cohort", "split", "seed", "attribute", "group"),
+    *("metric", "value", "low", "high", "n", "unit"),
+]
 
 
 def evaluate(
@@ -36,6 +41,7 @@ def evaluate(
     seed: int = 0,
     split: str | None = None,
     selection: str = "none",
+    by: Sequence[str] = (),
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
@@ -51,6 +57,7 @@ def evaluate(
         seed: of the run that made the model.
         split: name of the rows in tables; None takes the cohort's own.
         selection: rule that chose the epoch.
+        by: columns of the manifest, such as site, sex or scanner, whose groups are also scored by themselves.
         repeats: bootstrap resamples of whole patients (or split units) for 95 % intervals.
         device: "cpu", "cuda" or "auto".
         examples: how many small pictures to keep, the worst first.
@@ -60,16 +67,20 @@ def evaluate(
     Returns: facts (classification: auroc, average_precision, accuracy, balanced_accuracy, ece, brier, recall
         per class; segmentation: dice, iou and, where spacings are known, surface Dice, HD95 and average surface
         distances per patient, for each class and over the foreground), predictions per row or scores per
-        patient, examples, warnings and provenance. Images that show a class in only one of truth and prediction
-        have no distances: they are left out of means and counted in the scores.
+        patient, a table "subgroups" where groups were asked for, examples, warnings and provenance. Images that
+        show a class in only one of truth and prediction have no distances: they are left out of means and counted
+        in the scores.
 
     Raises:
         ModelError: kind or classes of the model are not the cohort's.
-        DataError: the cohort is empty or has no truth; a cell of the column `spacing_mm` is no spacing.
+        DataError: the cohort is empty or has no truth; `by` names no column that groups images; a cell of the
+            column `spacing_mm` is no spacing.
         SettingsError: the tolerance is negative.
     """
     started = time.monotonic()
     _check(model, cohort)
+    for attribute in by:
+        groups_of(cohort, attribute)
     place = choose_device(device)
     part = split or _split_of(cohort)
     if model.spec.kind == "segment":
@@ -84,6 +95,12 @@ def evaluate(
             list(enumerate(model.spec.classes)), columns=["index", "name"]
         ),
     }
+    if by:
+        groups = measure_subgroups(measured, cohort, by, repeats)
+        groups = groups.assign(
+            subject=subject, cohort=cohort.name, split=part, seed=seed, unit=cohort.unit_name
+        )
+        tables["subgroups"] = groups[SUBGROUP_COLUMNS]
     images: dict[str, np.ndarray] = {}
     lines = []
     for number, (line, picture) in enumerate(measured.examples):

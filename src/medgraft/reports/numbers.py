@@ -19,6 +19,7 @@ from medgraft.reports.grids.sites import forgetting, site_maps, target_panel
 from medgraft.reports.grids.worst_units import worst_units
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.report import refuse_no_facts
+from medgraft.reports.subgroups import group_scores
 from medgraft.reports.wording import describe_score
 
 SCHEMA = "medgraft.report/1"
@@ -83,7 +84,7 @@ def _cohort(evidence: Evidence, grid: Grid | None, panel: Panel) -> Plain:
         "higher_is_better": describe_score(panel.main).higher_is_better,
         "level": panel.level,
         "units": panel.units,
-        "subjects": [_subject(panel, subject) for subject in panel.subjects],
+        "subjects": [_subject(evidence, panel, subject) for subject in panel.subjects],
         "comparisons": [
             _picked(row, "subject", "reference", "metric", "difference", "low", "high", "n", "seeds")
             for row in panel.comparisons.to_dict("records")
@@ -92,7 +93,7 @@ def _cohort(evidence: Evidence, grid: Grid | None, panel: Panel) -> Plain:
     }
 
 
-def _subject(panel: Panel, subject: str) -> Plain:
+def _subject(evidence: Evidence, panel: Panel, subject: str) -> Plain:
     facts = panel.facts[panel.facts["subject"] == subject]
     pairs = dict.fromkeys(zip(facts["metric"], facts["part"], strict=True))
     scores = []
@@ -100,7 +101,12 @@ def _subject(panel: Panel, subject: str) -> Plain:
         cell = make_cell(panel, subject, metric, part)
         if cell is not None:
             scores.append({"metric": metric, "part": part, **_cell(cell)})
-    return {"subject": subject, "selection": sorted(set(facts["selection"])), "scores": scores}
+    groups = [
+        {"attribute": attribute, "group": group, "metric": metric, "n": n, **_cell(cell)}
+        for (attribute, group), metric, n, cell in group_scores(evidence, panel, subject)
+    ]
+    selection = sorted(set(facts["selection"]))
+    return {"subject": subject, "selection": selection, "scores": scores, "subgroups": groups}
 
 
 def _cell(cell: Cell) -> Plain:

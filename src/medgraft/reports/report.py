@@ -28,6 +28,7 @@ from medgraft.reports.predictions import (
 )
 from medgraft.reports.provenance import make_account
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
+from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.wording import describe_score, in_order
 
@@ -54,6 +55,7 @@ class View(NamedTuple):
     table: Table
     distances: str
     parts: list[tuple[str, Table]]
+    subgroups: list[tuple[str, Table]]
     classes: list[str]
     confusions: list[Confusion]
     rocs: list[Chart]
@@ -153,6 +155,7 @@ def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int,
         table=score_table(panel),
         distances=distance_note(panel),
         parts=part_tables(panel),
+        subgroups=subgroup_tables(evidence, panel),
         classes=classes,
         confusions=[_confusion(name, of_subject, classes) for name, of_subject in outcomes.items()],
         rocs=rocs,

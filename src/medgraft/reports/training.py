@@ -14,7 +14,10 @@ from medgraft.reports.panels import SEEDED
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
-SHOWN_ELSEWHERE = ("comparisons", "examples", "grid", "ranks", "critical_difference", "difference_tests")
+SHOWN_ELSEWHERE = (
+    *("comparisons", "examples", "subgroups"),
+    *("grid", "ranks", "critical_difference", "difference_tests"),
+)
 WITHHELD = {"unit", "patient", "patients"}
 ROWS_SHOWN = 12
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tests.reports.saved_models import SPEC, evaluated, saved_model
 from tests.reports.test_report import Page
@@ -72,6 +73,27 @@ def test_one_set_of_data_makes_no_subgroups(model: Path) -> None:
     assert "There are no results by subgroup: one set of data was measured." in text_of(
         model, evaluated(model, cohorts=("lungs at Porto",))
     )
+
+
+def test_groups_of_patients_are_told_where_they_were_measured(model: Path) -> None:
+    evidence = evaluated(model)
+    line = {"cohort": "lungs at Porto", "split": "", "attribute": "sex", "metric": "balanced_accuracy"}
+    groups = pd.DataFrame(
+        [
+            {**line, "subject": subject, "seed": seed, "group": group, "value": value, "low": value - 0.05,
+             "high": value + 0.05, "n": n, "unit": "patients"}
+            for subject, seed, group, value, n in (
+                ("porto", 1, "F", 0.93, 31), ("porto", 1, "M", 0.84, 30), ("porto", 7, "F", 0.55, 31),
+                ("other", 0, "F", 0.66, 31),
+            )
+        ]
+    )  # fmt: skip
+    groups["split"] = evidence.facts["split"].iloc[0]
+    text = " ".join(text_of(model, replace(evidence, tables={"subgroups": groups})).split())
+    assert "Measured by sex." in text and "It was not measured" not in text
+    assert "sex: F balanced accuracy 0.930 (0.880 to 0.980) 31 patients" in text
+    assert "sex: M balanced accuracy 0.840" in text
+    assert "0.550" not in text and "0.660" not in text, "another seed, another model"
 
 
 def test_no_patient_and_no_path_of_a_manifest_is_named(model: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from medgraft.errors import DataError
 from medgraft.evidence import Evidence
 from medgraft.reports.cards.model_files import SavedModel
 from medgraft.reports.caveats import caveats
+from medgraft.reports.subgroups import rows_of_groups
 from medgraft.reports.wording import (
     counted,
     describe_score,
@@ -70,7 +71,7 @@ def make_card(model: SavedModel, evidence: Evidence) -> Card:
     sections += [section for section in (_by_class(facts),) if section is not None]
     return Card(
         f"Model card: {model.name}",
-        [*sections, _subgroups(facts), _limits(model, evidence, facts), _files(model)],
+        [*sections, _subgroups(evidence, facts), _limits(model, evidence, facts), _files(model)],
     )
 
 
@@ -202,19 +203,39 @@ def _by_class(facts: pd.DataFrame) -> Section | None:
     return Section("Results by class", [], [], ["data", "class", "score", "value and interval"], rows)
 
 
-def _subgroups(facts: pd.DataFrame) -> Section:
-    """The main score by cohort, where there are several; nothing else was measured by group."""
-    title, nobody = (
-        "Subgroups",
-        "It was not measured by sex, age, scanner or any other attribute of patients.",
-    )
+def _subgroups(evidence: Evidence, facts: pd.DataFrame) -> Section:
+    """The main score by group of patients, where it was measured, and by set of data, where there are several."""
     whole = facts[facts["part"] == ""]
-    if whole["cohort"].nunique() < 2:
-        return Section(title, [f"There are no results by subgroup: one set of data was measured. {nobody}"])
+    if whole.empty:
+        return Section("Subgroups", ["There are no results by subgroup."])
     main = in_order(set(whole["metric"]))[0]
-    rows = _rows(whole[whole["metric"] == main])
-    columns = ["data", "score", "value and interval", "over"]
-    return Section(title, [f"By set of data, as by site. {nobody}"], [], columns, rows)
+    rows = list(_group_rows(evidence, whole, main))
+    measured = list(dict.fromkeys(row[1].split(":")[0] for row in rows))
+    if whole["cohort"].nunique() > 1:
+        rows += [[row[0], "all", *row[1:]] for row in _rows(whole[whole["metric"] == main])]
+    told = (
+        f"Measured by {listed(measured)}."
+        if measured
+        else "It was not measured by sex, age, scanner or any other attribute of patients."
+    )
+    if not rows:
+        return Section(
+            "Subgroups", [f"There are no results by subgroup: one set of data was measured. {told}"]
+        )
+    return Section("Subgroups", [told], [], ["data", "group", "score", "value and interval", "over"], rows)
+
+
+def _group_rows(evidence: Evidence, whole: pd.DataFrame, main: str) -> Iterator[list[str]]:
+    for (subject, cohort, split), _ in whole.groupby(["subject", "cohort", "split"], sort=False):
+        table = rows_of_groups(evidence, str(cohort), str(split))
+        if table.empty:
+            continue
+        own = table[(table["subject"] == subject) & (table["metric"] == main)]
+        own = own[own["seed"].isin(whole.loc[whole["subject"] == subject, "seed"])]
+        for line in own.to_dict("records"):
+            over = f"{line['n']} {line['unit']}"
+            group = f"{line['attribute']}: {line['group']}"
+            yield [f"{cohort}, {split}", group, describe_score(main).label, _with_interval(line), over]
 
 
 def _limits(model: SavedModel, evidence: Evidence, facts: pd.DataFrame) -> Section:
