@@ -46,6 +46,12 @@ def test_a_bad_grid_is_told_line_by_line(grid, tmp_path):
     assert not (tmp_path / "bad").exists()
 
 
+def test_failed_cells_are_told_and_change_the_exit_code(grid, plugin, tmp_path):
+    told = call("benchmark", as_toml(grid(methods={"fails": {"method": "fail"}}), tmp_path / "fails.toml"))
+    assert told.exit_code == 1 and (tmp_path / "fails" / "report.html").is_file()
+    assert "1 of 3 cells failed" in told.stderr and "--retry-failed" in told.stderr
+
+
 def test_the_first_ctrl_c_is_a_request_and_the_second_an_order():
     stop = Stop()
     before = signal.getsignal(signal.SIGINT)

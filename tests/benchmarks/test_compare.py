@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import medgraft as mg
-from medgraft.benchmarks.compare import compare_subjects, pairs, scores_by_unit
+from medgraft.benchmarks.compare import compare_subjects, pairs, rank_subjects, scores_by_unit
 from medgraft.benchmarks.plan import Row, make_plan
 from medgraft.evidence import Evidence
 
@@ -88,6 +88,16 @@ def test_ranks_and_tests_are_those_of_scipy(evidence):
     ordered = np.sort(tests["p_wilcoxon"])
     holm = np.minimum(1, np.maximum.accumulate(ordered * np.arange(len(ordered), 0, -1)))
     assert np.sort(tests["p_holm"]) == pytest.approx(holm)
+
+
+@pytest.mark.parametrize(("patients", "letters"), [(4, ["a", "a"]), (12, ["b", "a"])])
+def test_two_subjects_differ_where_wilcoxon_says_so(patients, letters):
+    # All of 4 patients better: p = 2 / 2^4 = 0.125. All of 12: 2 / 2^12.
+    scores = pd.DataFrame({"worse": np.linspace(0.5, 0.8, patients)})
+    scores["better"] = scores["worse"] + np.linspace(0.01, 0.1, patients)
+    ranks = rank_subjects(scores)
+    assert [line["letters"] for line in ranks] == letters
+    assert [line["mean_rank"] for line in ranks] == [2.0, 1.0]
 
 
 def test_a_subject_of_which_a_seed_failed_is_not_ranked(evidence, rows):

@@ -49,7 +49,7 @@ def compare_subjects(evidence: Evidence, rows: Sequence[Row]) -> Evidence:
             at_cohort = finished[finished["cohort"] == cohort]
             scores = scores_by_unit(evidence, at_cohort, cohort, metric)
             about = {"cohort": cohort, "metric": metric}
-            ranks += [about | line for line in _rank(scores)]
+            ranks += [about | line for line in rank_subjects(scores)]
             differences += [about | line for line in _critical_difference(scores)]
             tests += [about | line for line in _tests(scores, chosen)]
     tables = {"ranks": ranks, "critical_difference": differences, "difference_tests": tests}
@@ -111,15 +111,17 @@ def _of_seed(evidence: Evidence, subject: str, seed: int, cohort: str, metric: s
     return table.groupby("unit")[metric].mean()
 
 
-def _rank(scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """Mean ranks, and letters that subjects share which the Nemenyi test cannot tell apart."""
-    from medgraft.statistics import friedman, mean_ranks, nemenyi, significance_letters
+def rank_subjects(scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """Mean ranks, and letters that subjects share which Nemenyi's test (of two: Wilcoxon's) cannot tell apart."""
+    from medgraft.statistics import friedman, mean_ranks, nemenyi, paired_wilcoxon, significance_letters
 
     if scores.shape[1] < 2 or len(scores) < 2:
         return []
     ranks = mean_ranks(scores.to_numpy())
     alike = np.ones((len(ranks), len(ranks)))
-    if scores.shape[1] > 2 and friedman(scores.to_numpy()).p < ALPHA:  # else all are alike, and so are pairs
+    if scores.shape[1] == 2:
+        alike[0, 1] = alike[1, 0] = paired_wilcoxon(scores.iloc[:, 0], scores.iloc[:, 1]).p
+    elif friedman(scores.to_numpy()).p < ALPHA:  # else all are alike, and so are pairs
         alike = nemenyi(scores.to_numpy())
     letters = significance_letters(alike, ranks, ALPHA)
     return [

@@ -68,6 +68,13 @@ def benchmark(
     if not quiet:
         _print_summary(evidence)
         typer.echo(f"\nReport: {page or 'none, for no cell finished'}\nEvidence: {folder / 'evidence'}")
+    if failed := _count_failed(evidence):
+        typer.echo(
+            f"medgraft: {failed}. The table of cells in the report tells why; mend it and repeat the command with "
+            "--retry-failed.",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @contextmanager
@@ -84,6 +91,13 @@ def stopped_politely(stop: Stop) -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
+
+
+def _count_failed(evidence: Evidence) -> str:
+    """How many cells failed, in words; empty where none did."""
+    states = list(evidence.tables["grid"]["state"]) if "grid" in evidence.tables else []
+    failed = sum(state == "failed" for state in states)
+    return f"{failed} of {len(states)} cells failed" if failed else ""
 
 
 def _print_summary(evidence: Evidence) -> None:
