@@ -81,7 +81,7 @@ def table(judged: list[Judged], method: str, reference: str, metric: str) -> Ite
     for one in judged:
         interval = f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
         yield (
-            f"| {one.cohort} | {one.budget} | {one.ours:.3f} | {one.theirs:.3f} | {interval} | "
+            f"| {one.cohort} | {one.labels} | {one.ours:.3f} | {one.theirs:.3f} | {interval} | "
             f"{one.seeds}, {one.patients} | {one.verdict} |"
         )
     yield ""

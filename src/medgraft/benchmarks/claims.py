@@ -21,6 +21,7 @@ ALL = -1
 class Judged(NamedTuple):
     """One comparison that a claim is about.
 
+    labels: the budget in words, as "2 patients".
     ours, theirs: mean score over seeds of the method and of the reference.
     difference, low, high: of the means over seeds, with its 95 % interval over patients.
     patients: how many units the interval resamples.
@@ -28,6 +29,7 @@ class Judged(NamedTuple):
 
     cohort: str
     budget: Budget
+    labels: str
     ours: float
     theirs: float
     difference: float
@@ -115,7 +117,8 @@ def _judge(
     if difference > 0:
         verdict = "reproduced" if low > 0 else "same direction"
     high, patients, seeds = float(line["high"]), int(line["n"]), int(line["seeds"])
-    return Judged(cohort, budget, ours, theirs, difference, low, high, patients, seeds, verdict)
+    labels = subject.rpartition(", ")[2]
+    return Judged(cohort, budget, labels, ours, theirs, difference, low, high, patients, seeds, verdict)
 
 
 def _mean(evidence: Evidence, cohort: str, subject: str, metric: str) -> float:
