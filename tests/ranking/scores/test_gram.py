@@ -7,7 +7,6 @@ import pytest
 
 from medgraft.ranking.scores import gram as module
 from medgraft.ranking.scores.class_sums import class_sums
-from medgraft.ranking.scores.eigenpairs import positive_eigenpairs
 from medgraft.ranking.scores.gram import centred_image_gram, double_blocks, gram
 
 FEATURES = np.random.default_rng(0).normal(3, 1, size=(23, 4)).astype(np.float32)
@@ -49,12 +48,3 @@ def test_sums_are_in_double_precision():
 def test_the_gram_matrix_of_images_is_centred():
     centred = FEATURES.astype(float) - FEATURES.mean(axis=0, dtype=float)
     np.testing.assert_allclose(centred_image_gram(FEATURES), centred @ centred.T, atol=1e-12)
-
-
-def test_directions_without_spread_are_left_out():
-    flat = FEATURES.astype(float)
-    flat = np.hstack([flat, flat[:, :2], np.zeros((23, 2))])
-    values, vectors = positive_eigenpairs(gram(flat))
-    np.testing.assert_allclose(values, np.linalg.svd(flat)[1][:4][::-1] ** 2, rtol=1e-10)
-    np.testing.assert_allclose(gram(flat) @ vectors, vectors * values, atol=1e-9)
-    assert positive_eigenpairs(np.zeros((3, 3)))[0].size == 0

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgraft.ranking.inputs import check_inputs
 from medgraft.ranking.scores.class_sums import class_sums
-from medgraft.ranking.scores.eigenpairs import positive_eigenpairs
+from medgraft.ranking.scores.eigen_coordinates import eigen_coordinates
 from medgraft.ranking.scores.gram import gram
 from medgraft.ranking.scores.spread import check_spread
 
@@ -45,8 +45,8 @@ def log_me(
         ShapeError, DataError: as `medgraft.ranking.inputs.check_inputs`.
         UndefinedError: one class only, or the same features for every image.
 
-    Source: You et al. 2021 (LogME), fixed-point form of You et al. 2022. Differs: one eigendecomposition of the
-        smaller Gram matrix serves all classes; "exact" has the whole determinant and takes the quadratic terms at
+    Source: You et al. 2021 (LogME), fixed-point form of You et al. 2022. Differs: one decomposition of the smaller
+        Gram matrix serves all classes; "exact" has the whole determinant and takes the quadratic terms at
         the final alpha and beta, not at those of the round before.
 
     >>> features = [[0.0, 1.0], [0.2, 0.9], [1.0, 0.1], [0.9, 0.0]]
@@ -89,21 +89,20 @@ class _Found(NamedTuple):
 
 def _decompose_columns(features: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> _Spectrum:
     """From the (D, D) Gram matrix: left singular vectors are never formed, only their products with indicators."""
-    values, vectors = positive_eigenpairs(gram(features))
-    # (C, k), each still times its singular value
-    coordinates = class_sums(features, labels, classes) @ vectors
-    return _spectrum(values, coordinates**2 / values, labels)
+    values, coordinates = eigen_coordinates(gram(features), class_sums(features, labels, classes).T)
+    return _spectrum(values, coordinates**2 / values[:, None], labels)  # each was times its singular value
 
 
 def _decompose_rows(features: NDArray[np.floating], labels: NDArray[np.int64], classes: int) -> _Spectrum:
     """From the (n, n) Gram matrix, whose eigenvectors are the left singular vectors."""
-    values, vectors = positive_eigenpairs(gram(features.T))
-    return _spectrum(values, class_sums(vectors, labels, classes) ** 2, labels)
+    indicators = (labels[:, None] == np.arange(classes)).astype(np.float64)
+    values, coordinates = eigen_coordinates(gram(features.T), indicators)
+    return _spectrum(values, coordinates**2, labels)
 
 
 def _spectrum(values: Array, shares: Array, labels: NDArray[np.int64]) -> _Spectrum:
-    rest = np.bincount(labels) - shares.sum(axis=1)
-    return _Spectrum(values[:, None], shares.T, np.maximum(rest, 0.0))  # rounding may leave a little below 0
+    rest = np.bincount(labels) - shares.sum(axis=0)
+    return _Spectrum(values[:, None], shares, np.maximum(rest, 0.0))  # rounding may leave a little below 0
 
 
 def _search(spectrum: _Spectrum, images: int) -> _Found:
