@@ -1,0 +1,77 @@
+"""Label predictability is the authors' number where asked; by itself no image is its own neighbour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medgraft.errors import DataError, ShapeError
+from medgraft.ranking.inputs import UndefinedError
+from medgraft.ranking.scores import label_predictability as module
+from medgraft.ranking.scores.label_predictability import label_predictability, neighbour_agreement
+
+GOLDEN = dict(np.load(Path(__file__).parents[2] / "golden" / "transferability_binary.npz"))
+X, Y = GOLDEN["X"], GOLDEN["y"]
+RNG = np.random.default_rng(13)
+
+
+def test_the_authors_number_is_met_from_their_projection():
+    found = neighbour_agreement(GOLDEN["lp_nca_embedding"], Y, exclude_self=False)
+    assert found == pytest.approx(float(GOLDEN["lp"]), abs=1e-12)
+
+
+def test_the_authors_number_is_met_from_their_features():
+    found = label_predictability(X, Y, exclude_self=False, variant="as_published")
+    assert found == pytest.approx(float(GOLDEN["lp"]), abs=0.02)
+
+
+@pytest.mark.parametrize("exclude_self", [True, False])
+def test_neighbours_are_those_that_loops_find(exclude_self):
+    points, labels = RNG.normal(size=(40, 3)), np.arange(40) % 3
+    shares = []
+    for i in range(40):
+        order = sorted(range(40), key=lambda j: np.linalg.norm(points[i] - points[j]))
+        nearest = [j for j in order if j != i or not exclude_self][:5]
+        shares.append(np.mean([labels[j] == labels[i] for j in nearest]))
+    assert neighbour_agreement(points, labels, exclude_self=exclude_self) == pytest.approx(np.mean(shares))
+
+
+def test_labels_without_any_relation_look_less_predictable_without_oneself():
+    labels = RNG.permutation(Y)
+    within = label_predictability(X, labels, exclude_self=False)
+    without = label_predictability(X, labels)
+    assert 0.5 < without < within - 0.05  # even so above chance: the projection has seen the labels
+
+
+def test_fewer_than_50_features_are_enough():
+    labels = np.arange(40) % 2
+    assert label_predictability(RNG.normal(size=(40, 3)) + 9 * labels[:, None], labels) == 1.0
+
+
+def test_the_callers_features_and_the_global_generator_are_left_alone():
+    features, before = X.copy(), np.random.get_state()[1].copy()  # noqa: NPY002
+    label_predictability(features[:60], Y[:60])
+    np.testing.assert_array_equal(features, X)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+def test_too_many_images_are_refused_before_memory_is_full(monkeypatch):
+    monkeypatch.setattr(module, "MOST_IMAGES", 100)
+    with pytest.raises(ShapeError, match=r"at most 100 images, .* but there are 200\. Draw a part"):
+        label_predictability(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("features", "labels", "error", "said"),
+    [
+        (np.ones_like(X), Y, UndefinedError, "features that differ"),
+        (X[:6], np.arange(6) % 2, UndefinedError, "7 images or more, but there are 6"),
+        (X, Y * 0, UndefinedError, "two classes"),
+        (X, Y - 1, DataError, "labels 0 to C-1"),
+    ],
+)
+def test_what_it_cannot_score_is_refused(features, labels, error, said):
+    with pytest.raises(error, match=f"Label predictability needs .*{said}"):
+        label_predictability(features, labels)
