@@ -26,6 +26,8 @@ BATCHES = 6
 """A pass is cut into batches of a sixth of the images; what is left over makes a seventh."""
 FEWEST = 3
 """Images of the smallest batch that holds a triplet."""
+COINCIDE = 1e-6
+"""Below this, distances between features in float32 are rounding, and so is the way in which they point."""
 
 
 class TripletLoss(NamedTuple):
@@ -60,7 +62,8 @@ def feature_update(
         device: where to compute.
         shown: progress bar; None shows it at a terminal.
 
-    Returns: at least 0, usually of the order of 1; higher: local patterns would be learned anew.
+    Returns: at least 0, usually of the order of 1; higher: local patterns would be learned anew. 0 where the second
+        convolution has no say in the features, as in untrained residual networks, whose blocks start switched off.
 
     Raises:
         DataError: images without one label each.
@@ -98,9 +101,9 @@ def feature_update(
     if first == 0:
         raise UndefinedError(
             WHO, "images that pull at the first convolution",
-            f"no image lies within {MARGIN} of being nearer to another class than to its own, or nothing passes on"
-            " a gradient",
-            "Classes that are apart already need no update: judge this source by its other scores.",
+            "the features are the same for all of a batch, its images belong to one class, or none lies within "
+            f"{MARGIN} of being nearer to another class than to its own",
+            "Judge this source by its other scores; pass a seed where images are sorted by class.",
         )  # fmt: skip
     # the number of batches cancels: a ratio of sums is the ratio of means
     return float(second / first)
@@ -117,7 +120,8 @@ def triplet_loss(embeddings: ArrayLike, labels: ArrayLike, margin: float = MARGI
         labels: (n,) whole numbers.
         margin: by which the own class should be nearer.
 
-    Returns: the loss, in [0, 2 + margin], and its gradient with respect to the embeddings as given.
+    Returns: the loss, in [0, 2 + margin], and its gradient with respect to the embeddings as given; that of an
+        embedding of zeros, which points nowhere, is zero.
 
     Source: Schroff et al. 2015, equation 1; all triplets, and the mean over those that count, as in
         pytorch-metric-learning. Counted by sorting instead of listing them: n^2 log n, not n^3.
@@ -126,19 +130,24 @@ def triplet_loss(embeddings: ArrayLike, labels: ArrayLike, margin: float = MARGI
     >>> round(loss.value, 4)  # the second image is nearer to the third: .8944 - .6325 + .05
     0.312
     """
-    import torch
-    from torch.nn.functional import normalize
-
-    given = torch.from_numpy(np.array(embeddings, dtype=np.float64)).requires_grad_()
-    with torch.enable_grad():
-        unit = normalize(given, dim=1)
-        # the way through a matrix product would lose half of the digits of small distances
-        distances = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
-    total, active, pull = _count_triplets(distances.detach().numpy(), np.asarray(labels), margin)
+    given = np.asarray(embeddings, dtype=np.float64)
+    lengths = np.linalg.norm(given, axis=1, keepdims=True)
+    has_direction = lengths > 0
+    unit = np.divide(given, lengths, out=np.zeros_like(given), where=has_direction)
+    squares = (unit**2).sum(axis=1)
+    distances = np.sqrt(np.maximum(0.0, squares[:, None] + squares - 2 * unit @ unit.T))
+    total, active, pull = _count_triplets(distances, np.asarray(labels), margin)
     if active == 0:
-        return TripletLoss(0.0, np.zeros(given.shape))
-    (gradient,) = torch.autograd.grad(distances, given, grad_outputs=torch.from_numpy(pull / active))
-    return TripletLoss(total / active, gradient.numpy())
+        return TripletLoss(0.0, np.zeros_like(given))
+    # d|u - v| / du = (u - v) / |u - v|; images that coincide pull one another nowhere
+    along = np.divide(pull / active, distances, out=np.zeros_like(pull), where=distances > COINCIDE)
+    along += along.T
+    on_unit = along.sum(axis=1, keepdims=True) * unit - along @ unit
+    # of the pull on u = e / |e|, the part along e only changes its length, which does not count
+    across = on_unit - (on_unit * unit).sum(axis=1, keepdims=True) * unit
+    return TripletLoss(
+        total / active, np.divide(across, lengths, out=np.zeros_like(given), where=has_direction)
+    )
 
 
 def first_convolutions(model: Model, images: Tensor) -> list[nn.Module]:
@@ -154,7 +163,7 @@ def first_convolutions(model: Model, images: Tensor) -> list[nn.Module]:
     import torch
     from torch import nn
 
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    kinds = (nn.Conv2d, nn.Conv3d)  # those over one axis serve attention between channels
     met: list[nn.Module] = []
 
     def note(module: nn.Module, _inputs: object) -> None:
@@ -286,4 +295,4 @@ def _refuse_other_shape(outputs: Tensor, given: Tensor) -> None:
 
 
 def _name(model: Model) -> str:
-    return str(model.config().get("architecture", type(model).__name__))
+    return str(getattr(model, "architecture", type(model).__name__))
