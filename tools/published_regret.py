@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 
 from medgraft import statistics
-from medgraft.ranking.agreement import WORST, measure_agreement
+from medgraft.ranking.agreement import WORST, Agreement, measure_agreement
+from medgraft.ranking.elsewhere import performance_elsewhere
 from medgraft.ranking.expected_regret import expected_regret
 from medgraft.ranking.own_source import own_source_ranks
 from medgraft.ranking.published import SCORES, Scenario, published
@@ -62,6 +63,11 @@ def always() -> list[str]:
                 f"| {target} | {row['best_source']} | {100 * row['best']:.2f} | {reached} | {lost} |"
             )
         lines.append(f"| mean (95 % interval) | | | | {interval(regret['against_best'])} |")
+        if baseline == "ImageNet":
+            patients = ["abdomen" if str(name).startswith("Organ") else str(name) for name in regret.index]
+            lines.append(
+                f"| the same, Organ sets drawn together | | | | {interval(regret['against_best'], patients)} |"
+            )
     for name, scenario in (("source", truth.sources), ("architecture", truth.architectures)):
         lost = {
             source: measure_regret(fixed(scenario.auc, source), scenario.auc, baseline=None)["against_best"]
@@ -102,8 +108,9 @@ def expected() -> list[str]:
                 f"| {turned}{HEADS.get(str(score), score)} | {tau} | {values[0]} ({values[1]} to {values[2]}) | "
                 f"{float(values[3]):+.2f} ({float(values[4]):+.2f} to {float(values[5]):+.2f}) |"
             )
+    lines += ["", *elsewhere(), ""]
     steps = [0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 1.0]
-    lines += ["", f"| the same tau on every target | {' | '.join(f'{step:g}' for step in steps)} |"]
+    lines += [f"| the same tau on every target | {' | '.join(f'{step:g}' for step in steps)} |"]
     lines.append("|---|" + "---|" * len(steps))
     for name in BASELINES:
         auc = getattr(truth, name).auc
@@ -111,6 +118,25 @@ def expected() -> list[str]:
         lost = 100 * expected_regret(taus, auc).mean()
         lines.append(f"| {name}: expected regret | {' | '.join(f'{value:.2f}' for value in lost)} |")
     return lines[1:]
+
+
+def elsewhere() -> list[str]:
+    """A score that does not look at the target, ranked beside the published ones."""
+    lines = [
+        "| mean AUC on the other ten targets as score | mean tau | lost by the first choice | mean rank | next best |"
+    ]
+    lines.append("|---|---|---|---|---|")
+    for name in BASELINES:
+        scenario: Scenario = getattr(published(), name)
+        own = {"elsewhere": performance_elsewhere(scenario.auc)}
+        found = measure_agreement(own, scenario.auc, baseline=None, others=scenario.tau)
+        assert found.comparison is not None
+        ranks = found.comparison.ranks["mean_rank"].sort_values()
+        best = next(str(score) for score in ranks.index if score != "elsewhere")
+        lost = interval(found.by_target["against_best"])
+        told = [f"{found.tau['elsewhere'].mean():.2f}", lost, f"{ranks['elsewhere']:.2f} of 8"]
+        lines.append("| " + " | ".join([name, *told, f"{HEADS[best]} {ranks[best]:.2f}"]) + " |")
+    return lines
 
 
 def printed_statistics() -> list[str]:
@@ -162,19 +188,54 @@ def first_choices(path: Path) -> list[str]:
                 f"{row['against_best']:.2f} ({row['low']:.2f} to {row['high']:.2f})",
                 f"{row['against_baseline']:+.2f} ({row['baseline_low']:+.2f} to {row['baseline_high']:+.2f})",
             ]
-            lines.append("| " + " | ".join([HEADS.get(str(choice), str(choice)), *cells, told, own]) + " |")
-        test = statistics.friedman(found.tau.fillna(WORST))
-        lines.append(f"\nFriedman test of the unrounded taus: chi2 {test.statistic:.3f}, p {test.p:.5f}.")
+            turned = "1 - " if choice in scenario.reversed_scores else ""
+            head = turned + HEADS.get(str(choice), str(choice))
+            lines.append("| " + " | ".join([head, *cells, told, own]) + " |")
+        lines += ["", *remarks(scores, auc, scenario, found)]
     return lines[1:]
 
 
-def interval(values: pd.Series) -> str:
-    """A mean over targets in AUC points with its interval.
+def remarks(
+    scores: dict[str, pd.DataFrame], auc: pd.DataFrame, scenario: Scenario, found: Agreement
+) -> list[str]:
+    """What the text of the page says about the authors' scores."""
+    test = statistics.friedman(found.tau.fillna(WORST))
+    means = 100 * found.regret.loc[list(scores), ["against_best", "expected"]].mean()
+    rounded = measure_agreement(scores, scenario.auc, baseline=None)
+    moved = (rounded.tau - scenario.tau).abs()
+    beyond = int((moved > 0.005 + 1e-9).sum().sum())
+    row = scores["sfda"].where(auc.notna()).apply(lambda column: auc.loc[column.idxmax(), column.name])
+    first_row = 100 * (auc.max() - row).mean()
+    return [
+        f"- Friedman test of the unrounded taus: chi2 {test.statistic:.3f}, p {test.p:.5f}.",
+        f"- Mean over the seven scores: lost {means['against_best']:.2f}, expected {means['expected']:.2f}.",
+        f"- Were the first row taken among those that SFDA scores highest, it would lose {first_row:.2f}.",
+        f"- From the printed AUC, {beyond} printed taus differ by more than rounding, "
+        f"the most by {moved.max().max():.2f}.",
+        f"- The proposed score names {most_named(found, 'adaptability')}, LogME {most_named(found, 'log_me')}, "
+        f"LEEP {most_named(found, 'leep')}.",
+    ]
+
+
+def most_named(found: Agreement, score: str) -> str:
+    """The source that a score puts first most often, and on how many targets."""
+    counts = found.by_target.loc[score, "chosen"].value_counts()
+    return f"{counts.index[0]} on {counts.iloc[0]} targets"
+
+
+def interval(values: pd.Series, units: list[str] | None = None) -> str:
+    """A mean over targets in AUC points with its interval, over units where targets share patients.
 
     >>> interval(pd.Series([0.01, 0.01]))
     '1.00 (1.00 to 1.00)'
     """
-    value, low, high = (100 * number for number in mean_over_targets(values)[:3])
+    numbers = values.to_numpy()
+    found = mean_over_targets(values)
+    if units is not None:
+        found = statistics.bootstrap_interval(
+            lambda rows: float(numbers[rows].mean()), units, repeats=2000, method="expanded"
+        )
+    value, low, high = (100 * number for number in found[:3])
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
