@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier, NeighborhoodComponentsAnalysis
+from sklearn.pipeline import make_pipeline
 
-from medgraft.errors import DataError, ShapeError
+from medgraft.errors import DataError, SettingsError, ShapeError
 from medgraft.ranking.inputs import UndefinedError
 from medgraft.ranking.scores import label_predictability as module
 from medgraft.ranking.scores.label_predictability import label_predictability, neighbour_agreement
@@ -45,6 +48,26 @@ def test_labels_without_any_relation_look_less_predictable_without_oneself():
     assert 0.5 < without < within - 0.05  # even so above chance: the projection has seen the labels
 
 
+def test_labels_without_any_relation_are_left_to_chance_by_folds():
+    labels = RNG.permutation(Y)
+    assert label_predictability(X, labels, folds=4) == pytest.approx(0.5, abs=0.08)
+    assert label_predictability(X, Y, folds=4) > 0.7
+
+
+def test_an_image_is_judged_by_a_projection_and_neighbours_of_other_folds():
+    features, labels = RNG.normal(size=(30, 4)), np.arange(30) % 2
+    features[:, 0] += 2 * labels
+    points = features - features.mean(axis=0)
+    points /= np.sqrt((points**2).sum(axis=1).mean())
+    shares = []
+    for seen, held in StratifiedKFold(3, shuffle=True, random_state=42).split(points, labels):
+        vote = KNeighborsClassifier(5)
+        judge = make_pipeline(NeighborhoodComponentsAnalysis(n_components=4, random_state=42), vote)
+        chances = judge.fit(points[seen], labels[seen]).predict_proba(points[held])
+        shares.extend(chances[np.arange(len(held)), labels[held]])
+    assert label_predictability(features, labels, folds=3) == pytest.approx(np.mean(shares), abs=1e-9)
+
+
 def test_fewer_than_50_features_are_enough():
     labels = np.arange(40) % 2
     assert label_predictability(RNG.normal(size=(40, 3)) + 9 * labels[:, None], labels) == 1.0
@@ -64,14 +87,23 @@ def test_too_many_images_are_refused_before_memory_is_full(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("features", "labels", "error", "said"),
+    ("features", "labels", "folds", "error", "said"),
     [
-        (np.ones_like(X), Y, UndefinedError, "features that differ"),
-        (X[:6], np.arange(6) % 2, UndefinedError, "7 images or more, but there are 6"),
-        (X, Y * 0, UndefinedError, "two classes"),
-        (X, Y - 1, DataError, "labels 0 to C-1"),
+        (np.ones_like(X), Y, None, UndefinedError, "features that differ"),
+        (
+            X[:6],
+            np.arange(6) % 2,
+            None,
+            UndefinedError,
+            "5 neighbours for each image, but there are 6 images",
+        ),
+        (X[:8], np.arange(8) % 2, 2, UndefinedError, "5 neighbours for each image, but there are 8 images"),
+        (X[:40], np.arange(40) // 37, 5, UndefinedError, "5 images of every class.*but one class has 3"),
+        (X, Y, 1, SettingsError, "two folds or more, but folds is 1"),
+        (X, Y * 0, None, UndefinedError, "two classes"),
+        (X, Y - 1, None, DataError, "labels 0 to C-1"),
     ],
 )
-def test_what_it_cannot_score_is_refused(features, labels, error, said):
+def test_what_it_cannot_score_is_refused(features, labels, folds, error, said):
     with pytest.raises(error, match=f"Label predictability needs .*{said}"):
-        label_predictability(features, labels)
+        label_predictability(features, labels, folds=folds)

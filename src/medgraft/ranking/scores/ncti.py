@@ -63,7 +63,7 @@ def ncti_terms(
             "Label more images, or use a score that allows fewer, for example LogME.",
         )  # fmt: skip
     reduced = principal_components("NCTI", inputs.features, most=DIMENSIONS)
-    unit = reduced.total if variant == "scale_free" else 1.0
+    unit = 1.0 if variant == "as_published" else reduced.total
     shrinkage = max(float(np.exp(-reduced.variances[:32].sum() / unit)), SMALLEST_SHRINKAGE)
     return _terms(reduced, inputs, shrinkage)
 

@@ -39,7 +39,7 @@ def sfda(
         labels: (n,) whole numbers 0..C-1.
         variant: "as_published" shrinks by the variance in the units of the features, so that features times 0.1 give
             another number, and answers with about 1 where there are too few images, whatever the labels.
-            "scale_free" measures the variance against that of all features together, and refuses.
+            "scale_free" measures the variance against that of all features together, and refuses too few images.
 
     Returns: the mean probability of the true class, in [0, 1]. Higher is better.
 
@@ -57,7 +57,7 @@ def sfda(
     True
     """
     inputs = check_inputs("SFDA", features, labels)
-    if variant == "scale_free":
+    if variant != "as_published":
         _refuse_saturation(inputs)
     scatter = measure_scatter(inputs)
     shrinkage = choose_shrinkage(scatter, variant)
@@ -101,7 +101,7 @@ def choose_shrinkage(scatter: Scatter, variant: Literal["scale_free", "as_publis
     0.006738
     """
     largest = _largest_eigenvalue(scatter.within)
-    if variant == "scale_free":
+    if variant != "as_published":
         away = scatter.means - scatter.shares @ scatter.means
         between = scatter.shares @ np.square(away).sum(axis=1)
         largest /= np.trace(scatter.within) + between  # all variance
@@ -158,13 +158,14 @@ def mix_by_confidence(
 
 
 def _refuse_saturation(inputs: Inputs) -> None:
-    """With fewer images than directions and classes, classes come apart along some direction for any labels."""
-    width = int((inputs.features != inputs.features[0]).any(axis=0).sum())
+    """With fewer images than directions and classes, classes do not vary in some direction, along which any labels
+    come apart; only the shrinkage hides it."""
+    width = int((inputs.features.max(axis=0) != inputs.features.min(axis=0)).sum())
     needed = width + inputs.classes
     if len(inputs.labels) < needed:
         raise UndefinedError(
             "SFDA", f"at least {needed} images for {width} features and {inputs.classes} classes",
-            f"there are {len(inputs.labels)}, with which any labels look perfectly predictable",
+            f"there are {len(inputs.labels)}, with which any labels look predictable",
             "Label more images, or use a score that allows fewer, for example LogME.",
         )  # fmt: skip
 
