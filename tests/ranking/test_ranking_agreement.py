@@ -150,6 +150,14 @@ def test_a_target_on_which_all_do_equally_well_is_told() -> None:
     assert found.by_target.loc[("x", "u"), "against_best"] == 0
 
 
+def test_a_bare_table_is_a_score_without_a_name_and_one_target_has_no_interval() -> None:
+    found = measure_agreement(TRUTH[["OCT"]].fillna(0))
+    assert found.tau.to_dict() == {"score": {"OCT": 1.0}}
+    row = found.regret.loc["score"]
+    assert row["against_best"] == 0 and row["against_baseline"] == pytest.approx(-0.0435)
+    assert row[["low", "high", "baseline_low", "baseline_high"]].isna().all()
+
+
 def test_a_single_score_is_judged_by_tau_and_regret_or_beside_the_published_ones() -> None:
     perfect = {"perfect": TRUTH.fillna(0)}
     alone = measure_agreement(perfect)

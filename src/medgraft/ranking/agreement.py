@@ -60,7 +60,7 @@ class Agreement(NamedTuple):
 
 
 def measure_agreement(
-    scores: Mapping[str, pd.DataFrame],
+    scores: pd.DataFrame | Mapping[str, pd.DataFrame],
     performance: pd.DataFrame | None = None,
     *,
     baseline: str | None = "ImageNet",
@@ -73,8 +73,8 @@ def measure_agreement(
     cost?
 
     Args:
-        scores: by name of the score, a table (sources, targets) with names of both; higher is better, NaN where
-            undefined.
+        scores: a table (sources, targets) with names of both, or several by name of the score; higher is better,
+            NaN where undefined.
         performance: (sources, targets) what fine-tuning gave, at least the same names; higher is better, NaN where
             unknown (no candidate). None: the published AUC of 15 sources on 11 targets, `published().sources.auc`.
         baseline: source to compare with always taking it; None for no such comparison.
@@ -104,7 +104,8 @@ def measure_agreement(
     import pandas as pd
 
     truth = published().sources.auc if performance is None else performance
-    candidates = check_candidates(WHO, scores, truth)
+    given = {"score": scores} if isinstance(scores, pd.DataFrame) else scores
+    candidates = check_candidates(WHO, given, truth)
     tau, notes = _taus(candidates)
     regrets = {
         name: measure_regret(table, truth, baseline=baseline) for name, table in candidates.scores.items()
