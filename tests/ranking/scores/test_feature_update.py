@@ -116,6 +116,13 @@ def test_equal_embeddings_pull_with_the_margin_alone_and_nowhere() -> None:
     assert np.abs(found.gradient).max() == 0
 
 
+def test_a_triplet_at_the_very_margin_does_not_count() -> None:
+    # the first image is as far from its own class as from the third, and nearer to the fourth
+    given, labels = np.array([[1.0, 0], [0, 1], [0, -1], [0.8, 0.6]]), np.array([0, 0, 1, 1])
+    found = triplet_loss(given, labels, margin=0)
+    assert found.value == pytest.approx(naive_loss(torch.from_numpy(given), labels, 0).item(), rel=1e-12)
+
+
 def test_an_embedding_of_zeros_is_taken_and_not_pulled() -> None:
     given = np.random.default_rng(0).normal(size=(6, 3))
     given[2] = 0
