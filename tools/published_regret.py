@@ -21,8 +21,8 @@ from medgraft.ranking.agreement import WORST, Agreement, measure_agreement
 from medgraft.ranking.elsewhere import performance_elsewhere
 from medgraft.ranking.expected_regret import expected_regret
 from medgraft.ranking.own_source import own_source_ranks
-from medgraft.ranking.published import SCORES, Scenario, published
 from medgraft.ranking.published_regret import published_regret
+from medgraft.ranking.published_tables import SCORES, Scenario, published
 from medgraft.ranking.regret import mean_over_targets, measure_regret
 from medgraft.whole_files import write_text
 

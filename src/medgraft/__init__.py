@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medgraft.api.evaluation import evaluate
     from medgraft.api.evidence import load_evidence
     from medgraft.api.prediction import predict
+    from medgraft.api.ranking import rank
     from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
@@ -54,6 +55,7 @@ _HOMES = {
     "load_samples": "data.samples",
     "open_source": "models.sources",
     "predict": "api.prediction",
+    "rank": "api.ranking",
     "read_manifest": "data.manifest",
     "repeat": "api.adaptation",
     "report": "reports",
@@ -81,6 +83,7 @@ __all__ = [
     "methods",
     "open_source",
     "predict",
+    "rank",
     "read_manifest",
     "repeat",
     "report",

@@ -9,7 +9,7 @@ import pytest
 from medgraft.errors import DataError
 from medgraft.ranking.agreement import measure_agreement
 from medgraft.ranking.elsewhere import performance_elsewhere
-from medgraft.ranking.published import published
+from medgraft.ranking.published_tables import published
 
 
 def test_it_is_the_mean_above_the_others_on_other_targets() -> None:

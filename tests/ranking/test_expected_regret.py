@@ -10,8 +10,8 @@ import pytest
 
 from medgraft.errors import DataError, SettingsError
 from medgraft.ranking.expected_regret import expected_regret, regret_curve, weighted_taus
-from medgraft.ranking.published import published
 from medgraft.ranking.published_regret import published_regret
+from medgraft.ranking.published_tables import published
 from medgraft.statistics import weighted_tau
 
 TRUTH = published().sources.auc

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tests.statistics.test_published_rankings import DATASET_RANKS, DATASETS, GOLDEN, METHODS, MODELS, printed
 
-from medgraft.ranking.published import FOLDER, published
+from medgraft.ranking.published_tables import FOLDER, published
 
 SCENARIOS = [("sources", "dataset", DATASETS), ("architectures", "model", MODELS)]
 

@@ -9,7 +9,7 @@ from tests.statistics.test_published_rankings import GOLDEN, METHODS
 
 from medgraft.errors import DataError
 from medgraft.ranking.agreement import measure_agreement
-from medgraft.ranking.published import published
+from medgraft.ranking.published_tables import published
 from medgraft.statistics import critical_difference, friedman, mean_ranks, nemenyi, weighted_tau
 
 TRUTH = published().sources.auc

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from medgraft.errors import DataError
-from medgraft.ranking.published import published
+from medgraft.ranking.published_tables import published
 from medgraft.ranking.regret import first_choices, mean_over_targets, measure_regret
 
 TRUTH = published().sources.auc

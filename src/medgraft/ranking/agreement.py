@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medgraft.errors import DataError
 from medgraft.ranking.candidates import Candidates, check_candidates
 from medgraft.ranking.expected_regret import expected_regret
-from medgraft.ranking.published import published
+from medgraft.ranking.published_tables import published
 from medgraft.ranking.regret import first_choices, mean_over_targets, measure_regret
 
 if TYPE_CHECKING:

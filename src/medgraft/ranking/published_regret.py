@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medgraft.ranking.expected_regret import expected_regret
-from medgraft.ranking.published import Scenario
+from medgraft.ranking.published_tables import Scenario
 from medgraft.ranking.regret import baseline_performance, mean_over_targets
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def published_regret(scenario: Scenario, baseline: str, *, seed: int = 0) -> pd.
 
     Source: expected regret of the printed taus on the printed AUC: Juodelyte, PhD thesis, tables 6.2 to 6.5.
 
-    >>> from medgraft.ranking.published import published
+    >>> from medgraft.ranking.published_tables import published
     >>> table = published_regret(published().sources, "ImageNet")
     >>> round(100 * float(table.loc["always ImageNet", "against_best"]), 2)  # AUC points
     0.52

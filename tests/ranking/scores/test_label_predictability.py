@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from medgraft.errors import DataError, SettingsError, ShapeError
 from medgraft.ranking.inputs import UndefinedError
 from medgraft.ranking.scores import label_predictability as module
-from medgraft.ranking.scores.label_predictability import label_predictability, neighbour_agreement
+from medgraft.ranking.scores.label_predictability import label_predictability
+from medgraft.ranking.scores.nearest_neighbours import neighbour_agreement
 
 GOLDEN = dict(np.load(Path(__file__).parents[2] / "golden" / "transferability_binary.npz"))
 X, Y = GOLDEN["X"], GOLDEN["y"]

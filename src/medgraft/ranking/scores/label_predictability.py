@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import SettingsError, ShapeError
 from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs
+from medgraft.ranking.scores.nearest_neighbours import neighbour_agreement
 from medgraft.ranking.scores.spread import check_spread
 
 if TYPE_CHECKING:
@@ -72,27 +73,6 @@ def label_predictability(
         return _held_out(points, inputs.labels, folds)
     projected = _fit_projection(points, inputs.labels).transform(points)
     return neighbour_agreement(projected, inputs.labels, exclude_self=exclude_self)
-
-
-def neighbour_agreement(
-    points: NDArray[np.floating], labels: NDArray[np.int64], *, exclude_self: bool = True
-) -> float:
-    """Give the mean share of the five nearest neighbours that have an image's own label.
-
-    Args:
-        points: (n, d) more than five, any scale. labels: (n,).
-        exclude_self: whether an image may not be its own neighbour.
-
-    Returns: in [0, 1].
-
-    >>> neighbour_agreement(np.zeros((6, 1)), np.array([0, 0, 0, 0, 0, 1]))  # (5 * 4 + 0) of 6 * 5 neighbours
-    0.6666666666666666
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(points)
-    nearest = search.kneighbors(None if exclude_self else points, return_distance=False)
-    return float((labels[nearest] == labels[:, None]).mean())
 
 
 def _refuse_size(inputs: Inputs, folds: int | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import SettingsError
 from medgraft.ranking.inputs import UndefinedError, check_inputs
@@ -43,8 +43,31 @@ def nearest_neighbours(features: ArrayLike, labels: ArrayLike, *, neighbours: in
             who, f"more than {neighbours} images", f"there are {len(inputs.labels)}",
             "Add images, or look at fewer neighbours.",
         )  # fmt: skip
+    return neighbour_agreement(inputs.features, inputs.labels, neighbours=neighbours)
+
+
+def neighbour_agreement(
+    points: NDArray[np.floating],
+    labels: NDArray[np.int64],
+    *,
+    neighbours: int = 5,
+    exclude_self: bool = True,
+) -> float:
+    """Give the mean share of the nearest neighbours that have an image's own label.
+
+    Args:
+        points: (n, d) more than there are neighbours, any scale.
+        labels: (n,).
+        neighbours: of each image.
+        exclude_self: whether an image may not be its own neighbour.
+
+    Returns: in [0, 1].
+
+    >>> neighbour_agreement(np.zeros((6, 1)), np.array([0, 0, 0, 0, 0, 1]))  # (5 * 4 + 0) of 6 * 5 neighbours
+    0.6666666666666666
+    """
     from sklearn.neighbors import NearestNeighbors
 
-    search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute", n_jobs=1).fit(inputs.features)
-    nearest = search.kneighbors(return_distance=False)  # of the images fitted: each leaves itself out
-    return float(np.mean(inputs.labels[nearest] == inputs.labels[:, None]))
+    search = NearestNeighbors(n_neighbors=neighbours, algorithm="brute", n_jobs=1).fit(points)
+    nearest = search.kneighbors(None if exclude_self else points, return_distance=False)
+    return float((labels[nearest] == labels[:, None]).mean())
