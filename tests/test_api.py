@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import medgraft as mg
-from medgraft.api.recipe import describe_weights, differences, read_recipe
+from medgraft.api.recipe import differences, read_recipe
 from medgraft.data.cohort import Cohort
 from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.run import Interrupted, Limit
@@ -27,6 +27,7 @@ from medgraft.errors import (
     RunError,
     SettingsError,
 )
+from medgraft.models.weights import hash_weights
 from medgraft.testing import make_cohort, make_model
 
 SHORT = mg.Schedule(epochs=2, batch_size=8, lr=1e-2)
@@ -86,7 +87,7 @@ def test_a_runs_folder_tells_how_it_came_about(on_disk, tmp_path):
     assert recipe["method"]["settings"] == fine_tune().model_dump(mode="json")
     assert (recipe["run"]["seed"], recipe["threads"], recipe["command"]) == (3, 1, ["medgraft", "adapt"])
     assert recipe["selection"] == "target_validation"
-    assert recipe["weights_sha256"] == describe_weights(model)
+    assert recipe["weights_sha256"] == hash_weights(model)
     assert torch.__version__.startswith(recipe["versions"]["torch"])
     (told,) = mg.load_model(folder / "model").spec.provenance["adapted"]
     assert (told["method"], told["seed"], told["source"]["name"]) == ("fine_tune", 3, SOURCE)
@@ -98,7 +99,7 @@ def test_a_finished_run_is_returned_and_not_done_again(on_disk, tmp_path, monkey
     first = mg.adapt(SOURCE, task, fine_tune(), run(tmp_path / "run"))
     monkeypatch.setattr("medgraft.api.adaptation.adapt_verbosely", None)
     again = mg.adapt(SOURCE, task, fine_tune(), run(tmp_path / "run"))
-    assert describe_weights(first) == describe_weights(again)
+    assert hash_weights(first) == hash_weights(again)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_stopped_run_stays_and_continues_to_the_same_weights(tmp_path):
         with pytest.raises(RunError, match="needs a run that is finished"):
             use(tmp_path / "run")
     again = mg.adapt(SOURCE, task, fine_tune(), run(tmp_path / "run"))
-    assert describe_weights(again) == describe_weights(whole)
+    assert hash_weights(again) == hash_weights(whole)
 
 
 def test_a_chain_of_runs_remembers_every_link(tmp_path):
@@ -176,7 +177,7 @@ def test_a_chain_of_runs_remembers_every_link(tmp_path):
 def test_a_new_seed_gives_a_random_source_new_weights():
     task = mg.Task(target=make_cohort("classify"))
     first, second, again = (mg.adapt(SOURCE, task, fine_tune(), run(seed=seed)) for seed in (0, 1, 0))
-    assert describe_weights(first) == describe_weights(again) != describe_weights(second)
+    assert hash_weights(first) == hash_weights(again) != hash_weights(second)
 
 
 def test_a_weights_file_keeps_its_own_head_until_the_method_replaces_it(tmp_path):

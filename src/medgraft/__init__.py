@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from medgraft.api.evaluation import evaluate
     from medgraft.api.evidence import load_evidence
     from medgraft.api.prediction import predict
+    from medgraft.api.ranking import rank
     from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
@@ -55,6 +56,7 @@ _HOMES = {
     "model_card": "reports",
     "open_source": "models.sources",
     "predict": "api.prediction",
+    "rank": "api.ranking",
     "read_manifest": "data.manifest",
     "repeat": "api.adaptation",
     "report": "reports",
@@ -84,6 +86,7 @@ __all__ = [
     "model_card",
     "open_source",
     "predict",
+    "rank",
     "read_manifest",
     "repeat",
     "report",

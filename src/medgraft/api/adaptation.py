@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from medgraft.api.recipe import (
     FILE,
     describe,
-    describe_weights,
     differences,
     fingerprint,
     read_recipe,
@@ -29,6 +28,7 @@ from medgraft.errors import DataError, RunError, SettingsError
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
 from medgraft.models.storage import load_model, save_model
+from medgraft.models.weights import hash_weights
 from medgraft.plugins import activate, resolve_method
 from medgraft.types import JSON, SPLITS
 
@@ -104,7 +104,7 @@ def adapt(
         outcome = {
             "selection": adapted.selection,
             "warnings": list(adapted.warnings),
-            "weights_sha256": describe_weights(result),
+            "weights_sha256": hash_weights(result),
             "seconds": round(time.monotonic() - started, 2),
         }
         write_recipe(folder, description | _circumstances(command) | outcome)
@@ -198,7 +198,7 @@ def _open(source: str | Path | Model, task: Task, run: Run, architecture: str | 
                 model = open_source(name, kind=task.kind, classes=task.classes)
             else:  # with its own head, so that the method sees which head is new
                 model = open_source(adapted_model(source), architecture=architecture)
-    return model, {"name": name, "architecture": architecture, "weights_sha256": describe_weights(model)}
+    return model, {"name": name, "architecture": architecture, "weights_sha256": hash_weights(model)}
 
 
 def adapted_model(path: str | Path) -> str | Path:

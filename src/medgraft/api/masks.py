@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medgraft.api.recipe import describe_weights
 from medgraft.data.cohort import Cohort
 from medgraft.data.readers import hash_of_file, split_part
 from medgraft.data.writers import MaskFormat, write_mask
@@ -20,6 +19,7 @@ from medgraft.engine.flips import Axis
 from medgraft.engine.predict import PredictedMask, batch_rows, needs_windows, predict_masks
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.model import Model
+from medgraft.models.weights import hash_weights
 from medgraft.types import JSON
 from medgraft.whole_files import write_text, written_whole
 
@@ -93,7 +93,7 @@ class _Unfinished:
         self.classes = model.spec.classes
         if model.order_matters:  # then an image's mask depends on those before it
             shutil.rmtree(folder, ignore_errors=True)
-        made_by = [versions(), describe_weights(model), model.spec.to_json(), sorted(flips), format]
+        made_by = [versions(), hash_weights(model), model.spec.to_json(), sorted(flips), format]
         self.keys = [_digest([*made_by, *_identify(cohort, row)]) for row in range(len(cohort))]
 
     def is_done(self, row: int) -> bool:

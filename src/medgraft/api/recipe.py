@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
     from medgraft.data.task import Task
     from medgraft.engine.method import Method
-    from medgraft.models.model import Model
 
 FILE = "run.json"
 FORMAT = 1
@@ -51,15 +49,6 @@ def _settings_of(method: object) -> JSON:
     if dataclasses.is_dataclass(method) and not isinstance(method, type):
         return dataclasses.asdict(method)
     return {}
-
-
-def describe_weights(model: Model) -> str:
-    """SHA-256 of a model's parameters and buffers."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def run_of(recipe: JSON, folder: Path | str | None) -> Run:

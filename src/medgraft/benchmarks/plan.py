@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medgraft.api.recipe import describe_method, describe_weights
+from medgraft.api.recipe import describe_method
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
 from medgraft.benchmarks.cell import Cell, Purpose, data_of, name_of
 from medgraft.benchmarks.checks import Checks, called, metric_of, serves, target_sites
@@ -15,6 +15,7 @@ from medgraft.benchmarks.problems import GridError
 from medgraft.benchmarks.rows import at_sites, forget_data
 from medgraft.errors import MedgraftError
 from medgraft.evaluation.evaluate import versions
+from medgraft.models.weights import hash_weights
 from medgraft.types import JSON
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class _Planner:
             return {"model": table.model}
         model = self.checks.models[source]
         named = table.model if table.model.startswith(HUBS) else None
-        return {"model": named, "architecture": table.architecture, "weights": describe_weights(model)}
+        return {"model": named, "architecture": table.architecture, "weights": hash_weights(model)}
 
     def _data_of(self, cell: Cell, cohort: Cohort) -> JSON:
         """As `data_of`, computed once for cells that see the same rows."""

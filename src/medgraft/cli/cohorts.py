@@ -27,7 +27,7 @@ SitesOption = Annotated[list[str] | None, typer.Option("--at", help="Only rows o
 def open_cohort(
     manifest: Path, kind: str | None, classes: str | None, *, quiet: bool = False, divide: bool = True
 ) -> Cohort:
-    """Open a manifest, a folder or a published data set; one without splits is divided by patient.
+    """Open a manifest, a folder, a published data set or samples/NAME; one without splits is divided by patient.
 
     Raises:
         DataError: it cannot be opened, or has to be divided and a class is too rare to stand on three sides.
@@ -37,6 +37,10 @@ def open_cohort(
     from medgraft.plugins import activate
 
     activate()
+    if manifest.parts[:1] == ("samples",) and not manifest.exists():
+        from medgraft.data.samples import load_samples
+
+        return load_samples("/".join(manifest.parts[1:]))
     cohort = read_manifest(manifest, kind=kind, classes=class_names(classes))  # type: ignore[arg-type]
     if cohort.has_splits or not divide:
         return cohort

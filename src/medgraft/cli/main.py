@@ -14,6 +14,7 @@ from medgraft.cli.demo import demo
 from medgraft.cli.evaluate import evaluate
 from medgraft.cli.methods import methods
 from medgraft.cli.predict import predict
+from medgraft.cli.rank import rank
 from medgraft.cli.report import report
 from medgraft.errors import MedgraftError
 
@@ -92,7 +93,7 @@ def main_options(
         logging.basicConfig(level=logging.INFO)
 
 
-for command in (demo, check, adapt, predict, evaluate, benchmark, report, methods):
+for command in (demo, check, rank, adapt, predict, evaluate, benchmark, report, methods):
     app.command()(command)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import gcd
 from typing import ClassVar, Literal, NamedTuple, get_args
 
@@ -132,11 +132,26 @@ class UNet(Model):
             inner = _POOL[axes](inner, kernel_size=_sides(2, axes, flat=level <= self.flat_levels))
         return self.bottleneck(inner), skipped
 
-    def _pad(self, images: Tensor) -> tuple[Tensor, list[int]]:
-        """Pad to a multiple of what is halved, and tell how much was put before each axis.
+    def margins(self, sides: Sequence[int]) -> list[tuple[int, int]]:
+        """How much is put before and after each axis of an image, so that inner maps can be laid over it.
 
-        Height and width become at least two multiples: norms need more than one value per channel.
+        Height and width become at least two multiples of what is halved: norms need more than one value per channel.
+
+        >>> model = UNet(ModelSpec(kind="segment", classes=("rest", "nucleus")), width=4, depth=2)
+        >>> model.margins((50, 37))
+        [(1, 1), (1, 2)]
         """
+        found: list[tuple[int, int]] = []
+        for axis, length in zip("DHW"[-self.spec.preparation.dimensions :], sides):
+            unit, fewest = 2**self.depth, 2
+            if axis == "D":
+                unit, fewest = 2 ** (self.depth - self.flat_levels), 1
+            missing = max(fewest, -(-length // unit)) * unit - length
+            found.append((missing // 2, missing - missing // 2))
+        return found
+
+    def _pad(self, images: Tensor) -> tuple[Tensor, list[int]]:
+        """Pad to a multiple of what is halved, and tell how much was put before each axis."""
         axes = "DHW"[-self.spec.preparation.dimensions :]
         if images.ndim != 2 + len(axes) or images.shape[1] != self.spec.channels:
             raise ShapeError(
@@ -144,16 +159,10 @@ class UNet(Model):
                 f"got {tuple(images.shape)}",
                 "Prepare them as model.spec.preparation says, or regraft its channels.",
             )  # fmt: skip
-        before: list[int] = []
-        edges: list[int] = []
-        for axis, length in zip(axes, images.shape[2:]):
-            unit, fewest = 2**self.depth, 2
-            if axis == "D":
-                unit, fewest = 2 ** (self.depth - self.flat_levels), 1
-            missing = max(fewest, -(-length // unit)) * unit - length
-            before.append(missing // 2)
-            edges = [missing // 2, missing - missing // 2, *edges]  # torch lists the last axis first
-        return functional.pad(images, edges, mode="replicate") if any(edges) else images, before
+        margins = self.margins(images.shape[2:])
+        edges = [side for margin in reversed(margins) for side in margin]  # torch lists the last axis first
+        padded = functional.pad(images, edges, mode="replicate") if any(edges) else images
+        return padded, [before for before, _ in margins]
 
 
 class _Layers(NamedTuple):

@@ -1,0 +1,252 @@
+"""Which source model to start from: scores without fine-tuning, and fine-tuning of the leaders where asked for."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import pandas as pd
+
+from medgraft.api.adaptation import adapt, adapted_model
+from medgraft.engine.distributed import choose_device
+from medgraft.engine.progress import progress_bar
+from medgraft.engine.randomness import seeded
+from medgraft.engine.run import Run
+from medgraft.errors import DataError, SettingsError
+from medgraft.evaluation.evaluate import evaluate, versions
+from medgraft.evidence import Evidence
+from medgraft.models.model import Model
+from medgraft.models.sources import open_source
+from medgraft.plugins import activate, find_plugins
+from medgraft.ranking.material import Material, gather_material
+from medgraft.ranking.rank import Ranking, rank_sources
+from medgraft.ranking.scorers import choose_scorers
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+    from medgraft.data.task import Task
+    from medgraft.engine.method import Method
+
+CACHE, FINE_TUNED = "passes", "fine_tuned"
+
+
+class Ranked(NamedTuple):
+    """Scores of sources for a target, and what fine-tuning the leaders gave.
+
+    ranking: scores, intervals of ranks, agreement, warnings.
+    models: fine-tuned leaders by source, empty where none was asked for.
+    evidence: all of it for a report, with the leaders' test scores.
+    """
+
+    ranking: Ranking
+    models: dict[str, Model]
+    evidence: Evidence
+
+    @property
+    def best(self) -> str:
+        """The source to start from, by the first score."""
+        return self.ranking.best
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per source, best first, and one column per score; NaN where it says nothing."""
+        scores = self.ranking.scores
+        wide = scores.pivot(index="source", columns="score", values="value")
+        return wide.loc[list(self.ranking.order), list(dict.fromkeys(scores["score"]))]
+
+
+def rank(
+    sources: Sequence[str | Path] | Mapping[str, str | Path | Model],
+    task: Task,
+    *,
+    by: Sequence[str] = (),
+    finetune_top: int = 0,
+    method: Method | str = "fine_tune",
+    folder: str | Path | None = None,
+    resamples: int = 50,
+    seed: int = 0,
+    batch_size: int = 32,
+    device: Literal["auto", "cpu", "cuda"] = "cpu",
+    progress: bool | None = None,
+) -> Ranked:
+    """Tell which source model to start from, without fine-tuning them all, and how much the answer is worth.
+
+    Args:
+        sources: what `open_source` opens, folders of runs among them, and patterns such as ``"models/*"``; or by name,
+            also models.
+        task: its target's training rows with truth are what sources are judged by.
+        by: scores (`medgraft.ranking.scorers`), the first of which decides; none takes the defaults.
+        finetune_top: how many of the leaders to fine-tune and to score on the target's test rows.
+        method: to fine-tune them with.
+        folder: keeps forward passes and fine-tuned models, so that a repeated call continues; None keeps nothing.
+        resamples: of patients, for intervals of ranks.
+        seed: of resamples and of fine-tuning.
+        batch_size: images per forward pass.
+        device: "cpu", "cuda" or "auto".
+        progress: show a bar; None shows it at a terminal.
+
+    Returns: a `Ranked`, whose `best` is the source to give to `adapt`.
+
+    Raises:
+        SettingsError: an unknown score, or one that does not fit the target.
+        DataError: fewer than two sources, or no training rows with truth.
+        ModelError: a source cannot be opened or cannot look at these images.
+
+    >>> import medgraft as mg
+    >>> from medgraft.testing import make_cohort
+    >>> task = mg.Task(target=make_cohort("classify"))
+    >>> sources = {"wide": "random/test_resnet", "narrow": "random/test_efficientnet"}
+    >>> mg.rank(sources, task, by=["log_me"], resamples=0).best in sources
+    True
+    """
+    activate()
+    target = labelled_rows(task)
+    others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
+    scorers = choose_scorers(by, target.kind, others)
+    named = name_sources(sources)
+    if not 0 <= finetune_top <= len(named):
+        raise SettingsError(
+            "finetune_top", f"0 to {len(named)}, the number of sources", f"it is {finetune_top}", "Change it."
+        )
+    kept, place = Path(folder) if folder is not None else None, choose_device(device)
+
+    def look(source: str | Path | Model) -> Material:
+        model = source if isinstance(source, Model) else _open(source, target, seed)
+        return gather_material(
+            model,
+            target,
+            cache=kept / CACHE if kept else None,
+            batch_size=batch_size,
+            device=device,
+            seed=seed,
+        )
+
+    with progress_bar("sources", len(named), progress) as advance:
+        ranking = rank_sources(
+            {name: partial(look, source) for name, source in named.items()},
+            scorers, target.units, resamples=resamples, seed=seed, advance=advance,
+        )  # fmt: skip
+    evidence = _evidence(ranking, target, seed)
+    models: dict[str, Model] = {}
+    for name in ranking.order[:finetune_top]:
+        run = Run(
+            kept / FINE_TUNED / _file_name(name) if kept else None,
+            seed=seed,
+            device=device,
+            progress=progress,
+        )
+        models[name] = adapt(named[name], task, method, run)
+        assert task.target is not None
+        evidence += evaluate(
+            models[name], task.target.split("test"), subject=name, seed=seed, examples=0, device=place
+        )
+    return Ranked(ranking, models, evidence)
+
+
+def labelled_rows(task: Task) -> Cohort:
+    """The target's training rows, by which sources are judged.
+
+    Raises:
+        DataError: there are none with truth.
+    """
+    target = task.target
+    if target is None or "truth" not in target.fields:
+        raise DataError(
+            "A ranking", "a target with truth", "the task has none", "Give Task(target=...) labelled images."
+        )
+    rows = target.split("train") if target.has_splits else target
+    if not len(rows):
+        raise DataError(
+            "A ranking", "training rows of the target", f"{target.name} has none",
+            "Mark some in the manifest's column 'split'.",
+        )  # fmt: skip
+    return rows
+
+
+def name_sources(
+    sources: Sequence[str | Path] | Mapping[str, str | Path | Model],
+) -> dict[str, str | Path | Model]:
+    """Sources by the name they have in tables; patterns stand for every model that they match.
+
+    Raises:
+        DataError: a pattern matches nothing, or a source comes twice.
+
+    >>> name_sources(["packaged/efficientnet_lite0", "random/resnet18"])
+    {'packaged/efficientnet_lite0': 'packaged/efficientnet_lite0', 'random/resnet18': 'random/resnet18'}
+    """
+    if isinstance(sources, Mapping):
+        return dict(sources)
+    found: dict[str, str | Path | Model] = {}
+    for source in sources:
+        text = str(source)
+        matches = sorted(glob.glob(text)) if glob.has_magic(text) else [text]
+        if not matches:
+            raise DataError("A ranking", "sources", f"nothing matches {text}", "Correct the pattern.")
+        for match in matches:
+            if match in found:
+                raise DataError("A ranking", "every source once", f"{match} comes twice", "Name it once.")
+            found[match] = match
+    return found
+
+
+def _open(source: str | Path, target: Cohort, seed: int) -> Model:
+    """With its own head, which some scores look at; networks that were never trained have none."""
+    name = str(source)
+    if not name.startswith("random/"):
+        return open_source(adapted_model(source))
+    with seeded(seed, "source"):
+        if target.kind == "segment":
+            return open_source(name, kind="segment", classes=target.classes)
+        return open_source(name, kind="encode")
+
+
+def _file_name(source: str) -> str:
+    """A folder's name for a source, legible and its own.
+
+    >>> _file_name("packaged/efficientnet_lite0")
+    'packaged_efficientnet_lite0'
+    """
+    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in source).strip("._")
+
+
+def _evidence(ranking: Ranking, target: Cohort, seed: int) -> Evidence:
+    def about(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(cohort=target.name, seed=seed)
+
+    places = {source: place for place, source in enumerate(ranking.order)}
+    scores = about(ranking.scores.assign(place=ranking.scores["source"].map(places)))
+    tables: dict[str, pd.DataFrame] = {
+        "ranking": scores,
+        "ranking_passes": about(ranking.looks),
+        "ranking_agreement": about(ranking.agreement),
+    }
+    regret = _published_regret(list(dict.fromkeys(scores["score"])), target.kind)
+    if regret is not None:
+        tables["ranking_regret"] = regret
+    total = float(ranking.scores["seconds"].sum() + ranking.looks["seconds"].sum())
+    entry = {
+        "what": "rank",
+        "cohort": target.name,
+        "seed": seed,
+        "data": {"rows": len(target), "fingerprint": target.fingerprint(), "unit": target.unit_name},
+        "decides": ranking.decides,
+        "order": list(ranking.order),
+        "versions": versions(),
+        "seconds": round(total, 2) if math.isfinite(total) else None,
+    }
+    return Evidence(provenance=(entry,), tables=tables, warnings=ranking.warnings)
+
+
+def _published_regret(scores: list[str], kind: str) -> pd.DataFrame | None:
+    """What these scores can be expected to cost on a target like the published ones; None where none is among them."""
+    from medgraft.ranking.published_regret import published_regret
+    from medgraft.ranking.published_tables import published
+
+    if kind != "classify" or not set(scores) & set(published().sources.tau.columns):
+        return None
+    table = published_regret(published().sources, "ImageNet").reset_index()
+    return table[table["score"].isin([*scores, "always ImageNet"])].reset_index(drop=True)

@@ -1,0 +1,128 @@
+"""`mg.rank`: models and images in, an order and evidence out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import medgraft as mg
+from medgraft.engine.features import extract_features
+from medgraft.errors import DataError, MedgraftError, SettingsError
+from medgraft.models.model import Model
+from medgraft.ranking.scores.leep import leep
+from medgraft.ranking.scores.log_me import log_me
+from medgraft.testing import make_cohort, make_model
+
+QUICK = ("log_me", "nearest_neighbours")
+
+
+@pytest.fixture(scope="module")
+def task() -> mg.Task:
+    return mg.Task(target=make_cohort("classify", patients=18))
+
+
+@pytest.fixture(scope="module")
+def trained(task, tmp_path_factory):
+    """A model that knows the task, in a folder."""
+    method = mg.methods.SimpleBaseline()
+    folder = tmp_path_factory.mktemp("models") / "knows"
+    return mg.adapt("random/test_resnet", task, method, mg.Run(folder)), folder
+
+
+def test_scores_are_those_of_the_features_and_the_head(task, trained):
+    model, folder = trained
+    ranked = mg.rank({"knows": folder, "blank": "random/test_resnet"}, task, by=[*QUICK, "leep"], resamples=0)
+    rows = task.target.split("train")
+    features = extract_features(model, rows)
+    table = ranked.table
+    assert table.loc["knows", "log_me"] == pytest.approx(log_me(features.numpy(), rows.labels))
+    said = model.head_outputs(features).double().softmax(1).detach().numpy()
+    assert table.loc["knows", "leep"] == pytest.approx(leep(said, rows.labels))
+    assert np.isnan(table.loc["blank", "leep"]), "an untrained head says nothing"
+    assert list(table.index) == list(ranked.ranking.order) and ranked.best in ("knows", "blank")
+
+
+def test_a_repeated_call_looks_at_nothing_again_and_says_the_same(task, tmp_path, monkeypatch):
+    sources = {"one": make_model("classify"), "other": "random/test_efficientnet"}
+    first = mg.rank(sources, task, by=QUICK, folder=tmp_path, resamples=12)
+    monkeypatch.setattr(Model, "features", None)
+    again = mg.rank(sources, task, by=QUICK, folder=tmp_path, resamples=12)
+    columns = ["source", "score", "value", "rank", "low", "high", "reason"]
+    assert first.ranking.scores[columns].equals(again.ranking.scores[columns])
+    for kept in (tmp_path / "passes").iterdir():
+        kept.write_bytes(b"damaged")
+    monkeypatch.undo()
+    mended = mg.rank(sources, task, by=QUICK, folder=tmp_path, resamples=12)
+    assert first.ranking.scores[columns].equals(mended.ranking.scores[columns])
+
+
+def test_other_images_or_weights_are_looked_at_anew(task, tmp_path):
+    mg.rank(
+        {"a": make_model("classify"), "b": "random/test_resnet"},
+        task,
+        by=["log_me"],
+        folder=tmp_path,
+        resamples=0,
+    )
+    other = mg.Task(target=make_cohort("classify", site="B", patients=18))
+    mg.rank(
+        {"a": make_model("classify"), "c": "random/test_vit"},
+        other,
+        by=["log_me"],
+        folder=tmp_path,
+        resamples=0,
+    )
+    assert len(list((tmp_path / "passes").glob("*.safetensors"))) == 4
+
+
+def test_leaders_are_fine_tuned_and_their_scores_are_evidence(task, tmp_path):
+    method = mg.methods.FineTune(schedule={"epochs": 1, "steps_per_epoch": 1})
+    ranked = mg.rank(
+        ["random/test_resnet", "random/test_efficientnet"], task, by=["log_me"], finetune_top=1, method=method,
+        folder=tmp_path, resamples=0,
+    )  # fmt: skip
+    assert list(ranked.models) == [ranked.best]
+    facts = ranked.evidence.facts
+    assert set(facts["subject"]) == {ranked.best} and set(facts["split"]) == {"test"}
+    assert (tmp_path / "fine_tuned" / ranked.best.replace("/", "_") / "model").is_dir()
+    assert ranked.evidence.tables["ranking"]["place"].tolist() == [
+        ranked.ranking.order.index(source) for source in ranked.evidence.tables["ranking"]["source"]
+    ]
+
+
+def test_segmentation_is_judged_by_pixels(tmp_path):
+    cohort = make_cohort("segment", patients=12)
+    trained = mg.adapt(
+        "random/unet_width8", mg.Task(target=cohort), mg.methods.FineTune(), mg.Run(limit=mg.Limit(2, 6))
+    )
+    ranked = mg.rank(
+        {"trained": trained, "blank": "random/unet_width8"},
+        mg.Task(target=cohort),
+        folder=tmp_path,
+        resamples=0,
+    )
+    scores = ranked.ranking.scores.set_index(["score", "source"])
+    assert scores["value"].notna()["cc_fv"].all()
+    assert "trained classes of its own" in scores.loc[("pixel_leep", "blank"), "reason"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "options", "said"),
+    [
+        (["random/test_resnet"], {}, "two sources or more"),
+        (["nowhere/*", "random/test_resnet"], {}, "nothing matches nowhere"),
+        (["random/test_resnet", "random/test_resnet"], {}, "comes twice"),
+        (["random/test_resnet", "models/none"], {}, "models/none"),
+        (["random/test_resnet", "random/test_vit"], {"by": ["logme"]}, "it got 'logme'"),
+        (["random/test_resnet", "random/test_vit"], {"finetune_top": 3}, "it is 3"),
+    ],
+)
+def test_what_cannot_be_ranked_is_one_sentence(task, sources, options, said):
+    with pytest.raises((DataError, SettingsError, MedgraftError)) as told:
+        mg.rank(sources, task, **{"by": ["log_me"], "resamples": 0, **options})
+    assert said in str(told.value)
+
+
+def test_a_target_without_truth_is_refused():
+    with pytest.raises(DataError, match="a target with truth"):
+        mg.rank(["random/test_resnet", "random/test_vit"], mg.Task(target=make_cohort("encode")))
