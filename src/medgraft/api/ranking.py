@@ -108,22 +108,18 @@ def rank(
     others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
     scorers = choose_scorers(by, target.kind, others)
     named = name_sources(sources)
+    if len(named) < 2:
+        raise DataError("A ranking", "two sources or more", f"got {len(named)}", "Add one.")
     if not 0 <= finetune_top <= len(named):
         raise SettingsError(
             "finetune_top", f"0 to {len(named)}, the number of sources", f"it is {finetune_top}", "Change it."
         )
     kept, place = Path(folder) if folder is not None else None, choose_device(device)
+    cache = kept / CACHE if kept else None
 
     def look(source: str | Path | Model) -> Material:
         model = source if isinstance(source, Model) else _open(source, target, seed)
-        return gather_material(
-            model,
-            target,
-            cache=kept / CACHE if kept else None,
-            batch_size=batch_size,
-            device=device,
-            seed=seed,
-        )
+        return gather_material(model, target, cache=cache, batch_size=batch_size, device=place, seed=seed)
 
     with progress_bar("sources", len(named), progress) as advance:
         ranking = rank_sources(
