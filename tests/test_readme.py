@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from medgraft.cli.main import app
+from medgraft.testing import make_model
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -47,11 +48,20 @@ def commands() -> list[str]:
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_work_one_after_another(lungs: Path) -> None:
+    make_model("classify").save(lungs / "models" / "earlier")
     found = commands()
-    assert [command.split()[1] for command in found] == ["check", "adapt", "evaluate", "methods", "methods"]
+    assert [command.split()[1] for command in found] == [
+        "check",
+        "rank",
+        "adapt",
+        "evaluate",
+        "methods",
+        "methods",
+    ]
     for command in found:
         result = CliRunner().invoke(app, shlex.split(command)[1:])
         assert result.exit_code == 0, f"{command}: {result.output}"
+    assert "models/earlier" in (lungs / "results/rank/report.html").read_text(encoding="utf-8")
     assert (lungs / "runs/porto/model/model.json").exists()
     assert (lungs / "results/porto/report.html").exists()
 
