@@ -75,8 +75,13 @@ def test_without_provenance_the_first_score_that_ranks_decides() -> None:
 def test_an_order_whose_intervals_overlap_is_not_called_sure() -> None:
     (ranking,) = read_rankings(ranking_evidence())
     assert first_sentence(ranking) == (
-        f"LogME puts {FIRST} first among 6 sources; with other patients {SECOND} and models/simulated stain might be: "
-        "their intervals of ranks overlap. Treat them as equal, or fine-tune each."
+        f"LogME puts {FIRST} first among 6 sources; with other patients any of {SECOND} and models/simulated "
+        "stain might be: their intervals of ranks overlap. Treat them as equal, or fine-tune each."
+    )
+    (two,) = read_rankings(ranking_evidence(sources={"a": 0.8, "b": 0.7}, names=("log_me",)))
+    assert first_sentence(two).endswith(
+        "with other patients b might be: its interval of ranks overlaps. "
+        "Treat the two as equal, or fine-tune both."
     )
     (sure,) = read_rankings(ranking_evidence(sure=True))
     assert first_sentence(sure) == (
@@ -114,7 +119,9 @@ def test_a_score_that_ranks_some_says_among_how_many() -> None:
 
 def test_other_scores_agree_or_name_their_own_first() -> None:
     (ranking,) = read_rankings(ranking_evidence())
-    assert other_scores(ranking) == f"LEEP and 5 nearest neighbours agree; linear probe prefers {SECOND}."
+    assert other_scores(ranking) == (
+        f"By LEEP and 5 nearest neighbours {FIRST} is first too; by linear probe {SECOND} is first."
+    )
 
 
 def test_the_table_has_every_value_rank_and_interval_and_undefined_scores_their_reason() -> None:
@@ -164,5 +171,12 @@ def test_agreement_is_the_same_both_ways_and_time_adds_up() -> None:
     assert (
         spent.sentence == "Forward passes took 34 s, all scores together 16 s."
     )  # 6 x 2.4 + 16 x 0.08 = 15.7
+    lost = with_scores(ranking_evidence(), "leep", value=float("nan"), rank=float("nan"))
+    rest = agreement_matrix(read_rankings(lost)[0])
+    assert (
+        rest is not None
+        and rest.headings == ["LogME", "5 nearest neighbours", "linear probe"]
+        and not rest.fewer
+    )
     (single,) = read_rankings(ranking_evidence(names=("log_me",)))
     assert agreement_matrix(single) is None

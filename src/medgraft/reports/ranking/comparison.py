@@ -127,13 +127,15 @@ def rank_strips(ranking: SourceRanking, score: str) -> RankStrips | None:
 
 
 def agreement_matrix(ranking: SourceRanking) -> Agreement | None:
-    """Every score against every other; None where there are not two."""
-    names = ranking.names
+    """Every score that ranks against every other; None where there are not two."""
+    names = [name for name in ranking.names if len(ranking.ranked(name))]
     if ranking.agreement.empty or len(names) < 2:
         return None
-    taus = _taus(ranking.agreement)
+    pairs = ranking.agreement
+    shown = pairs[pairs["score"].isin(names) & pairs["other"].isin(names)]
+    taus = _taus(shown)
     rows = [(score_title(one), [_tau(taus, one, other) for other in names]) for one in names]
-    fewer = bool((ranking.agreement["sources"] < len(ranking.sources)).any())
+    fewer = bool((shown["sources"] < len(ranking.sources)).any())
     return Agreement([score_title(name) for name in names], rows, fewer)
 
 

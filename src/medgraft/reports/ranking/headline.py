@@ -42,27 +42,29 @@ def _how_sure(own: pd.DataFrame, unit: str) -> str:
     rivals = overlapping(own)
     if not rivals:
         return f"with {other} too: its interval of ranks lies apart from all others."
-    one = len(rivals) == 1
-    return (
-        f"with {other} {named(rivals)} might be: {'its interval' if one else 'their intervals'} of ranks "
-        f"overlap{'s' if one else ''}. Treat them as equal, or fine-tune each."
-    )
+    if len(rivals) == 1:
+        told = f"{rivals[0]} might be: its interval of ranks overlaps. Treat the two as equal, or fine-tune both."
+    else:
+        told = f"any of {named(rivals)} might be: their intervals of ranks overlap."
+        told += " Treat them as equal, or fine-tune each."
+    return f"with {other} {told}"
 
 
 def other_scores(ranking: SourceRanking) -> str:
     """Whom the scores that do not decide put first; empty where none of them ranks."""
-    leaders = set(_first(ranking.ranked(ranking.decides)))
+    leaders = _first(ranking.ranked(ranking.decides))
     agree, differ = [], []
     for name in ranking.names:
         own = ranking.ranked(name)
         if name == ranking.decides or own.empty:
             continue
         first = _first(own)
-        if leaders & set(first):
+        if set(leaders) & set(first):
             agree.append(score_title(name))
         else:
-            differ.append(f"{score_title(name)} prefers {named(first)}")
-    told = [f"{listed(agree)} agree{'s' if len(agree) == 1 else ''}"] if agree else []
+            differ.append(f"by {score_title(name)} {named(first)} {'is' if len(first) == 1 else 'are'} first")
+    same = leaders[0] if len(leaders) == 1 else "one of the first"
+    told = [f"by {listed(agree)} {same} is first too"] if agree else []
     sentence = "; ".join([*told, *differ])
     return f"{sentence[0].upper()}{sentence[1:]}." if sentence else ""
 
