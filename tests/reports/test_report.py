@@ -17,7 +17,7 @@ from medgraft.reports import report
 from medgraft.reports import report as report_function
 from medgraft.reports.report import make_page
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
 HOSTILE = "<script>alert('x')</script>&\"$%s"
 
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from tests.reports.chromium import CHROMIUM, Chromium, Shot
 from tests.reports.grid_evidence import grid_evidence
+from tests.reports.ranking_evidence import ranking_evidence
 from tests.reports.saved_models import evaluated, saved_model
 
 from medgraft.evidence import Evidence
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no page was looked at"),
 ]
 DESK, PHONE = 1280, 390
-PAGES = ("plain", "grid", "sites", "lonely", "card")
+PAGES = ("plain", "grid", "sites", "lonely", "ranking", "leaders", "card")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
         "grid": grid_evidence(),
         "sites": grid_evidence(sources=sources, gpu=True, intervals=False),
         "lonely": grid_evidence(seeds=1, targets=("Porto",), forgetting=False, failures=False),
+        "ranking": ranking_evidence(regret=True, cohorts=("H&E nuclei", "simulated tissue")),
+        "leaders": ranking_evidence(fine_tuned=4, regret=True),
     }
     paths = {
         name: report(one, folder / f"{name}.html", title=f"A {name} report") for name, one in made.items()
@@ -51,7 +54,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture(scope="module")
 def shots(pages: dict[str, Path], browser: Chromium) -> dict[tuple[str, int], Shot]:
     taken = {
-        (name, width): browser.shoot(pages[name], width, dark=name == "sites", unfold=True)
+        (name, width): browser.shoot(pages[name], width, dark=name in ("sites", "leaders"), unfold=True)
         for name in PAGES
         for width in (DESK, PHONE)
     }

@@ -43,7 +43,11 @@ class Evidence:
             "grid": one row per cell of a benchmark, with the columns of `medgraft.reports.grids.grid.Grid`;
             "ranks": cohort, metric, subject, mean_rank, letters; "critical_difference": cohort, metric, value,
             alpha, friedman_p, blocks; "difference_tests": cohort, metric, subject, reference, p_wilcoxon,
-            p_permutation, p_holm, detectable.
+            p_permutation, p_holm, detectable;
+            "ranking": source, score, value, rank, low, high, seconds, reason, place (0 is first), cohort, seed;
+            "ranking_passes": source, seconds, cohort, seed; "ranking_agreement": score, other, tau, sources, cohort,
+            seed; "ranking_regret": score, tau, against_best, low, high, against_baseline, baseline_low,
+            baseline_high.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 

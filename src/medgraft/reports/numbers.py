@@ -18,6 +18,7 @@ from medgraft.reports.grids.ranking import critical_difference, ranked_elsewhere
 from medgraft.reports.grids.sites import forgetting, site_maps, target_panel
 from medgraft.reports.grids.worst_units import worst_units
 from medgraft.reports.panels import Panel, make_panels
+from medgraft.reports.ranking.numbers import ranking_numbers, regret_numbers
 from medgraft.reports.report import refuse_no_facts
 from medgraft.reports.subgroups import group_scores
 from medgraft.reports.wording import describe_score
@@ -67,6 +68,8 @@ def report_numbers(evidence: Evidence, *, title: str = "medgraft report") -> Pla
         "warnings": caveats(evidence),
         "cohorts": [_cohort(evidence, grid, panel) for panel in panels],
         "grid": None if grid is None else _grid(evidence, grid, panels),
+        "source_rankings": ranking_numbers(evidence, panels),
+        "expected_regret": regret_numbers(evidence),
     }
     plain: Plain = _plain(found)
     return plain

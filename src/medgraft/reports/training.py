@@ -11,12 +11,15 @@ import pandas as pd
 from medgraft.evidence import Evidence
 from medgraft.reports.charts import Chart, Line, learning_curve
 from medgraft.reports.panels import SEEDED
+from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
 SHOWN_ELSEWHERE = (
+SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("grid", "ranks", "critical_difference", "difference_tests"),
+    *("ranking", "ranking_passes", "ranking_agreement", "ranking_regret"),
 )
 WITHHELD = {"unit", "patient", "patients"}
 ROWS_SHOWN = 12
