@@ -16,10 +16,9 @@ from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
 SHOWN_ELSEWHERE = (
-SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("grid", "ranks", "critical_difference", "difference_tests"),
-    *("ranking", "ranking_passes", "ranking_agreement", "ranking_regret"),
+    *RANKING_TABLES,
 )
 WITHHELD = {"unit", "patient", "patients"}
 ROWS_SHOWN = 12
