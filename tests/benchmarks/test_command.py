@@ -89,7 +89,7 @@ def test_a_grid_that_is_killed_twice_says_what_an_uninterrupted_one_says(grid, p
         process = subprocess.Popen(command, env=environment)
         wait_for(lambda number=number: len(results(out)) >= number, process)
         process.send_signal(kind)
-        codes.append(process.wait(60))
+        codes.append(process.wait(200))
         assert len(results(out)) < 12, "it was killed on the way"
     assert codes == [-signal.SIGKILL, 75]
     subprocess.run(command, env=environment, check=True, timeout=200)
