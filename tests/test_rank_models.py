@@ -123,6 +123,27 @@ def test_what_cannot_be_ranked_is_one_sentence(task, sources, options, said):
     assert said in str(told.value)
 
 
+SCORER = """
+from medgraft.ranking.scorers import LABELS, Scorer
+
+widest = Scorer("widest", "most features", LABELS, lambda material: (float(material.features.shape[1]),))
+"""
+
+
+def test_scores_of_other_packages_take_part(task, tmp_path, monkeypatch):
+    information = tmp_path / "wide_scores-0.1.dist-info"
+    information.mkdir()
+    (tmp_path / "wide_scores.py").write_text(SCORER)
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: wide-scores\nVersion: 0.1\n")
+    (information / "entry_points.txt").write_text("[medgraft.scorers]\nwidest = wide_scores:widest\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    sources = ["random/test_resnet", "random/test_vit"]
+    table = mg.rank(sources, task, by=["widest"], resamples=0).table["widest"]
+    rows = task.target.split("train")
+    wide = {name: extract_features(mg.open_source(name, kind="encode"), rows).shape[1] for name in sources}
+    assert table.to_dict() == wide and len(set(wide.values())) == 2
+
+
 def test_a_target_without_truth_is_refused():
     with pytest.raises(DataError, match="a target with truth"):
         mg.rank(["random/test_resnet", "random/test_vit"], mg.Task(target=make_cohort("encode")))
