@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import medgraft as mg
+from medgraft.data.cohort import Cohort
 from medgraft.engine.features import extract_features
 from medgraft.errors import DataError, MedgraftError, SettingsError
 from medgraft.models.model import Model
@@ -112,7 +113,7 @@ def test_segmentation_is_judged_by_pixels(tmp_path):
         (["random/test_resnet"], {}, "two sources or more"),
         (["nowhere/*", "random/test_resnet"], {}, "nothing matches nowhere"),
         (["random/test_resnet", "random/test_resnet"], {}, "comes twice"),
-        (["random/test_resnet", "models/none"], {}, "models/none"),
+        (["random/test_resnet", "models/none"], {}, "The source models/none: open_source needs"),
         (["random/test_resnet", "random/test_vit"], {"by": ["logme"]}, "it got 'logme'"),
         (["random/test_resnet", "random/test_vit"], {"finetune_top": 3}, "it is 3"),
     ],
@@ -142,6 +143,17 @@ def test_scores_of_other_packages_take_part(task, tmp_path, monkeypatch):
     rows = task.target.split("train")
     wide = {name: extract_features(mg.open_source(name, kind="encode"), rows).shape[1] for name in sources}
     assert table.to_dict() == wide and len(set(wide.values())) == 2
+
+
+def test_a_source_of_other_channels_is_named(task):
+    sources = {
+        "four": mg.open_source("random/test_resnet", kind="encode", channels=4),
+        "other": "random/test_vit",
+    }
+    colour = np.repeat(np.stack([task.target.picture(row).array for row in range(36)]), 3, axis=-1)
+    target = Cohort.from_arrays(colour, task.target.labels, kind="classify", classes=task.target.classes)
+    with pytest.raises(DataError, match="The source four: Preparation needs images of 4 channels"):
+        mg.rank(sources, mg.Task(target=target), by=["log_me"], resamples=0)
 
 
 def test_a_target_without_truth_is_refused():

@@ -104,6 +104,14 @@ def test_what_says_nothing_is_no_tie():
     assert ranking.agreement["tau"].isna().all()
 
 
+def test_an_order_whose_sureness_is_unknown_says_so():
+    ranking = rank_sources(looks(), choose_scorers(["log_me"], "classify"), UNITS, resamples=0)
+    assert ranking.warnings == (
+        "How sure LogME is of its order was not measured: it was not resampled, or too few resamples gave every source "
+        "a score.",
+    )
+
+
 def test_without_any_order_nobody_is_called_best():
     ranking = rank_sources(looks(), [Scorer("flat", "Flat", LABELS, lambda _: (0.5,))], UNITS, resamples=0)
     assert ranking.decides == "" and ranking.order == tuple(QUALITY)

@@ -108,8 +108,6 @@ def rank(
     others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
     scorers = choose_scorers(by, target.kind, others)
     named = name_sources(sources)
-    if len(named) < 2:
-        raise DataError("A ranking", "two sources or more", f"got {len(named)}", "Add one.")
     if not 0 <= finetune_top <= len(named):
         raise SettingsError(
             "finetune_top", f"0 to {len(named)}, the number of sources", f"it is {finetune_top}", "Change it."

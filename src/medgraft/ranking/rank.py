@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medgraft.errors import DataError, MedgraftError
+from medgraft.errors import DataError, MedgraftError, ModelError, ShapeError
 from medgraft.ranking.inputs import UndefinedError
 from medgraft.ranking.material import Material
 from medgraft.ranking.scorers import Scorer, Terms
@@ -82,7 +82,7 @@ def rank_sources(
     seconds: dict[str, float] = {}
     for source, look in looks.items():
         started = time.perf_counter()
-        material = look()
+        material = _looked(source, look)
         seconds[source] = time.perf_counter() - started
         for scorer in scorers:
             started = time.perf_counter()
@@ -121,6 +121,14 @@ def rank_sources(
     )
 
 
+def _looked(source: str, look: Look) -> Material:
+    """What a source sees; where it cannot look, the sentence names it."""
+    try:
+        return look()
+    except (DataError, ModelError, ShapeError) as error:
+        raise type(error)(f"The source {source}: {error.who}", error.needs, error.got, error.do) from error
+
+
 def _draws(units: NDArray[np.generic], resamples: int, seed: int) -> list[NDArray[np.bool_]]:
     """For each resample which images belong to a patient that was drawn."""
     _, membership = np.unique(units, return_inverse=True)
@@ -137,9 +145,7 @@ def _terms(scorer: Scorer, material: Material) -> tuple[Terms | None, str]:
         if material.labels.ndim == 2:
             return _mean_over_labels(scorer, material), ""
         return scorer.terms(material), ""
-    except UndefinedError as error:
-        return None, str(error)
-    except DataError as error:  # features that are not finite: this source's fault alone
+    except (UndefinedError, DataError) as error:  # features that are not finite are this source's fault alone
         return None, str(error)
 
 
@@ -238,6 +244,11 @@ def _warnings(
         found.append(f"{titles[scorers[0].name]} ranks nothing; the order is that of {titles[decides]}.")
     own = scores[scores["score"] == decides].set_index("source")
     first, second = own.loc[order[0]], own.loc[order[1]]
+    if math.isnan(float(first["high"])):
+        found.append(
+            f"How sure {titles[decides]} is of its order was not measured: it was not resampled, or too few resamples "
+            "gave every source a score."
+        )
     if first["high"] >= second["low"]:
         rivals = [source for source in order[1:] if own.loc[source, "low"] <= first["high"]]
         found.append(

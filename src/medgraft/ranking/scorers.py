@@ -27,7 +27,6 @@ class Scorer(NamedTuple):
     terms: of one source, from what was seen of it; raises `UndefinedError` where it says nothing.
     combine: terms of all sources that have them to one number each, higher is better; None takes the only term.
     is_quick: computed again for every resample, for the interval of ranks.
-    needs_gradient: costs a backward pass besides the forward pass that all scores share.
     """
 
     name: str
@@ -36,7 +35,6 @@ class Scorer(NamedTuple):
     terms: Callable[[Material], Terms]
     combine: Callable[[Sequence[Terms]], NDArray[np.float64]] | None = None
     is_quick: bool = True
-    needs_gradient: bool = False
 
 
 def _log_me(material: Material) -> Terms:
@@ -176,14 +174,14 @@ SCORERS: dict[str, Scorer] = {
         Scorer("linear_probe", "linear probe", LABELS, _linear_probe, is_quick=False),
         Scorer("label_predictability", "label predictability", LABELS, _label_predictability, is_quick=False),
         Scorer(
-            "feature_update", "feature update", ONE_LABEL, _feature_update, is_quick=False, needs_gradient=True
+            "feature_update", "feature update", ONE_LABEL, _feature_update, is_quick=False
         ),
         Scorer(
-            "adaptability", "adaptability", ONE_LABEL, _adaptability, _sources, is_quick=False, needs_gradient=True
+            "adaptability", "adaptability", ONE_LABEL, _adaptability, _sources, is_quick=False
         ),
         Scorer(
             "adaptability_of_architectures", "adaptability (architectures)", ONE_LABEL, _adaptability, _architectures,
-            is_quick=False, needs_gradient=True,
+            is_quick=False,
         ),
         Scorer("pixel_leep", "LEEP of pixels", MASKS, _pixel_leep),
         Scorer("cc_fv", "CC-FV", MASKS, _cc_fv, is_quick=False),
