@@ -244,7 +244,7 @@ def _warnings(
         found.append(f"{titles[scorers[0].name]} ranks nothing; the order is that of {titles[decides]}.")
     own = scores[scores["score"] == decides].set_index("source")
     first, second = own.loc[order[0]], own.loc[order[1]]
-    if math.isnan(float(first["high"])):
+    if own["high"].isna().all():
         found.append(
             f"How sure {titles[decides]} is of its order was not measured: it was not resampled, or too few resamples "
             "gave every source a score."
