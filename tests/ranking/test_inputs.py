@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from medgraft.errors import DataError, ShapeError
+from medgraft import ranking
+from medgraft.errors import DataError, SettingsError, ShapeError
 from medgraft.ranking.inputs import UndefinedError, check_inputs, check_probabilities
 
 FEATURES = np.arange(12.0).reshape(6, 2)
@@ -50,3 +51,10 @@ def test_a_row_far_down_is_found():
 def test_logits_are_not_taken_for_probabilities():
     with pytest.raises(DataError, match="row 1 do not"):
         check_probabilities("LEEP", [[0.5, 0.5], [2.0, -1.0]], [0, 1])
+
+
+@pytest.mark.parametrize("score", ["log_me", "parc", "sfda", "ncti_terms", "label_predictability"])
+def test_a_variant_that_does_not_exist_is_refused(score):
+    features = np.random.default_rng(0).normal(size=(90, 4))
+    with pytest.raises(SettingsError, match="it got 'published'"):
+        getattr(ranking, score)(features, np.arange(90) % 3, variant="published")

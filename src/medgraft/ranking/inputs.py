@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medgraft.errors import DataError, MedgraftError, ShapeError
+from medgraft.errors import DataError, MedgraftError, SettingsError, ShapeError
 
 BLOCK = 4096
 """Rows that are looked at together, so that no check makes a copy of all features."""
@@ -88,6 +89,15 @@ def check_probabilities(who: str, probabilities: ArrayLike, labels: ArrayLike) -
             "Apply softmax to the source's outputs first.",
         )  # fmt: skip
     return inputs
+
+
+def check_variant(who: str, variant: str, known: Sequence[str]) -> None:
+    """Refuse a variant that a score does not have, rather than take another.
+
+    >>> check_variant("PARC", "as_published", ("sign_free", "as_published"))
+    """
+    if variant not in known:
+        raise SettingsError(who, f"a variant among {', '.join(known)}", f"it got {variant!r}", "Correct it.")
 
 
 def _check_labels(who: str, labels: NDArray[np.generic]) -> tuple[NDArray[np.int64], int]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs
+from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs, check_variant
 from medgraft.ranking.scores.nearest_neighbours import neighbour_agreement
 from medgraft.ranking.scores.spread import check_spread
 
@@ -62,6 +62,7 @@ def label_predictability(
     >>> label_predictability(np.eye(3)[labels] * 6 + rng.normal(size=(60, 3)), labels) > 0.9
     True
     """
+    check_variant(WHO, variant, ("scale_free", "as_published"))
     inputs = check_inputs(WHO, features, labels)
     _refuse_size(inputs, folds)
     check_spread(WHO, inputs.features)

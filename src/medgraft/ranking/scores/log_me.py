@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medgraft.ranking.inputs import check_inputs
+from medgraft.ranking.inputs import check_inputs, check_variant
 from medgraft.ranking.scores.class_sums import class_sums
 from medgraft.ranking.scores.eigen_coordinates import eigen_coordinates
 from medgraft.ranking.scores.gram import gram
@@ -53,6 +53,7 @@ def log_me(
     >>> round(log_me(features, [0, 0, 1, 1]), 3), round(log_me(features, [0, 1, 0, 1]), 3)
     (-0.247, -1.068)
     """
+    check_variant("LogME", variant, ("exact", "as_published"))
     inputs = check_inputs("LogME", features, labels)
     check_spread("LogME", inputs.features)
     images, columns = inputs.features.shape

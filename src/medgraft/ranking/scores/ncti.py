@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import DataError
-from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs
+from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs, check_variant
 from medgraft.ranking.scores.principal_components import Components, principal_components
 
 DIMENSIONS = 64
@@ -55,6 +55,7 @@ def ncti_terms(
     >>> terms.ncc > ncti_terms(rng.normal(size=(120, 64)), labels).ncc
     True
     """
+    check_variant("NCTI", variant, ("scale_free", "as_published"))
     inputs = check_inputs("NCTI", features, labels)
     if min(inputs.features.shape) < DIMENSIONS:
         raise UndefinedError(

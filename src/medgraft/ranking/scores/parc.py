@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import ShapeError
-from medgraft.ranking.inputs import UndefinedError, check_inputs
+from medgraft.ranking.inputs import UndefinedError, check_inputs, check_variant
 from medgraft.ranking.scores.principal_components import principal_components
 from medgraft.ranking.scores.spread import check_spread
 
@@ -43,6 +43,7 @@ def parc(
     >>> parc([[0.0, 0.0], [0.1, 0.1], [5.0, 2.0], [5.1, 2.3]], [0, 0, 1, 1]) > 80
     True
     """
+    check_variant("PARC", variant, ("sign_free", "as_published"))
     inputs = check_inputs("PARC", features, labels)
     if len(inputs.labels) > MOST_IMAGES:
         raise ShapeError(

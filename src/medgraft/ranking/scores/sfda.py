@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs
+from medgraft.ranking.inputs import Inputs, UndefinedError, check_inputs, check_variant
 from medgraft.ranking.scores.class_sums import class_sums
 from medgraft.ranking.scores.gram import double_blocks
 
@@ -56,6 +56,7 @@ def sfda(
     >>> sfda(np.eye(3)[labels] * 4 + rng.normal(size=(60, 3)), labels) > sfda(rng.normal(size=(60, 3)), labels)
     True
     """
+    check_variant("SFDA", variant, ("scale_free", "as_published"))
     inputs = check_inputs("SFDA", features, labels)
     if variant != "as_published":
         _refuse_saturation(inputs)
