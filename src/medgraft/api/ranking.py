@@ -24,12 +24,13 @@ from medgraft.models.sources import open_source
 from medgraft.plugins import activate, find_plugins
 from medgraft.ranking.material import Material, gather_material
 from medgraft.ranking.rank import Ranking, rank_sources
-from medgraft.ranking.scorers import choose_scorers
+from medgraft.ranking.scorers import Scorer, choose_scorers
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
     from medgraft.data.task import Task
     from medgraft.engine.method import Method
+    from medgraft.types import Kind
 
 CACHE, FINE_TUNED = "passes", "fine_tuned"
 
@@ -105,8 +106,7 @@ def rank(
     """
     activate()
     target = labelled_rows(task)
-    others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
-    scorers = choose_scorers(by, target.kind, others)
+    scorers = find_scorers(by, target.kind)
     named = name_sources(sources)
     if not 0 <= finetune_top <= len(named):
         raise SettingsError(
@@ -116,7 +116,7 @@ def rank(
     cache = kept / CACHE if kept else None
 
     def look(source: str | Path | Model) -> Material:
-        model = source if isinstance(source, Model) else _open(source, target, seed)
+        model = source if isinstance(source, Model) else open_candidate(source, target, seed)
         return gather_material(model, target, cache=cache, batch_size=batch_size, device=place, seed=seed)
 
     with progress_bar("sources", len(named), progress) as advance:
@@ -187,11 +187,40 @@ def name_sources(
     return found
 
 
-def _open(source: str | Path, target: Cohort, seed: int) -> Model:
-    """With its own head, which some scores look at; networks that were never trained have none."""
+def find_scorers(by: Sequence[str], kind: Kind) -> list[Scorer]:
+    """The scorers of these names, those of other packages among them; without names the defaults.
+
+    Args:
+        by: names; the first decides.
+        kind: of the target.
+
+    Raises:
+        SettingsError: a name is unknown or not for this kind of target.
+
+    >>> [one.title for one in find_scorers(["log_me", "gbc"], "classify")]
+    ['LogME', 'GBC']
+    """
+    others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
+    return choose_scorers(by, kind, others)
+
+
+def open_candidate(
+    source: str | Path, target: Cohort, seed: int, *, architecture: str | None = None
+) -> Model:
+    """Open a source with its own head, which some scores look at; networks that were never trained have none.
+
+    Args:
+        source: what `open_source` opens, folders of runs among them.
+        target: what it is to look at.
+        seed: of a network that was never trained.
+        architecture: timm name of the network, for a file of weights.
+
+    Raises:
+        ModelError: nothing is there, or it is damaged.
+    """
     name = str(source)
     if not name.startswith("random/"):
-        return open_source(adapted_model(source))
+        return open_source(adapted_model(source), architecture=architecture)
     with seeded(seed, "source"):
         if target.kind == "segment":
             return open_source(name, kind="segment", classes=target.classes)

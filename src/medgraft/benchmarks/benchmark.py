@@ -200,4 +200,6 @@ def _names(plan: Plan) -> dict[str, str]:
     }
     for row in plan.rows:
         names.setdefault(row.key, name(row))
+    for scored in plan.scored:
+        names.setdefault(scored.key, f"{scored.cohort} · scores of {scored.source} · seed {scored.seed}")
     return names

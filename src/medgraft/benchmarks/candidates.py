@@ -55,6 +55,8 @@ def candidates(grid: Grid) -> tuple[list[Candidate], list[SettingsError]]:
             found.append(_candidate(grid, label, where, "method", table))
         except SettingsError as error:
             problems.append(at(where, error))
+    if grid.ranking is not None and found:
+        return found, problems  # sources are compared, by this method
     try:
         for baseline in _baselines(grid):
             same = [place for place, other in enumerate(found) if _alike(other, baseline)]
@@ -82,7 +84,8 @@ def _baselines(grid: Grid) -> list[Candidate]:
     if grid.trials > 1 and not search:
         search = {"schedule.lr": _learning_rates(grid)}
     made = []
-    for label, scope in ((FULL, "all"), (SCRATCH, "from_scratch")):
+    scopes = ((FULL, "all"), (SCRATCH, "from_scratch"))
+    for label, scope in scopes if grid.ranking is None else scopes[:1]:
         table = MethodTable(method=FINE_TUNE, settings={"scope": scope}, search=search)
         made.append(_candidate(grid, label, dotted("defaults", FINE_TUNE), "baseline", table))
     return made

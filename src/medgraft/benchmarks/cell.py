@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import shutil
+import time
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from medgraft.models.model import Model
 
 logger = logging.getLogger(__name__)
-Purpose = Literal["train a source", "adapt", "as it is"]
+Purpose = Literal["train a source", "adapt", "as it is", "score"]
 Ended = Literal["done", "busy"]
 
 
@@ -43,6 +44,7 @@ class Cell(Part):
     settings: of the method, one entry per trial.
     budget: labelled patients or images; None is all.
     scores_source: also measure what was forgotten at the source sites.
+    scores: names of transferability scores, where the source is to be scored.
     """
 
     key: str
@@ -64,6 +66,7 @@ class Cell(Part):
     scores_source: bool
     run: RunTable
     keep_model: bool
+    scores: tuple[str, ...] = ()
 
 
 class Stop:
@@ -179,6 +182,9 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
         evidence = _measure(cell, model, cohort, "none")
         evidence.save(store.folder(cell.key) / EVIDENCE)
         return Result(state="finished")
+    if cell.purpose == "score":
+        _score_source(cell, store, cohort).save(store.folder(cell.key) / EVIDENCE)
+        return Result(state="finished", labelled_images=len(scored_rows(cell, cohort)))
     task = make_task(cell, cohort)
     chosen = _choose(cell, store, stop, task)
     seen = 0
@@ -217,9 +223,17 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
     return Task(source=source, target=budgeted)
 
 
+def scored_rows(cell: Cell, cohort: Cohort) -> Cohort:
+    """The labelled training rows by which a source is scored: those that fine-tuning sees."""
+    target = at_sites(cohort, cell.target, TARGET)
+    return within_budget(target, cell.budget, cell.budget_by, cell.seed).split("train")
+
+
 def data_of(cell: Cell, cohort: Cohort) -> JSON:
     """Hashes of all rows that the cell learns from, selects by or is scored on, images included."""
     found: JSON = {}
+    if cell.purpose == "score":
+        return {"data": {"target": fingerprint(scored_rows(cell, cohort))}}
     if cell.purpose != "as it is":
         task = make_task(cell, cohort)
         for side, rows in (("source", task.source), ("target", task.target)):
@@ -285,6 +299,33 @@ def _source_model(cell: Cell, store: Store) -> Model:
         return load_model(store.model(cell.needs))
     with seeded(cell.seed, "source"):
         return open_source(cell.model, architecture=cell.architecture)
+
+
+def _score_source(cell: Cell, store: Store, cohort: Cohort) -> Evidence:
+    """What every score finds in one source, before it is compared with others: the table "terms"."""
+    import pandas as pd
+
+    from medgraft.api.ranking import find_scorers, open_candidate
+    from medgraft.engine.distributed import choose_device
+    from medgraft.evidence import Evidence
+    from medgraft.models.storage import load_model
+    from medgraft.ranking.material import gather_material
+    from medgraft.ranking.rank import score_terms
+
+    rows = scored_rows(cell, cohort)
+    if cell.needs is not None:
+        model = load_model(store.model(cell.needs))
+    else:
+        model = open_candidate(cell.model, rows, cell.seed, architecture=cell.architecture)
+    material = gather_material(model, rows, device=choose_device(cell.run.device), seed=cell.seed)
+    lines = []
+    for scorer in find_scorers(cell.scores, rows.kind):
+        started = time.perf_counter()
+        terms, reason = score_terms(scorer, material)
+        seconds = time.perf_counter() - started
+        told = "" if terms is None else json.dumps(terms)
+        lines.append({"score": scorer.name, "terms": told, "reason": reason, "seconds": seconds})
+    return Evidence(tables={"terms": pd.DataFrame(lines)})
 
 
 def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:

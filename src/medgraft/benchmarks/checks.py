@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from medgraft.api.adaptation import check_task
+from medgraft.api.ranking import find_scorers
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, training_method
 from medgraft.benchmarks.claims import claim_problems
-from medgraft.benchmarks.grid import Grid
+from medgraft.benchmarks.grid import Grid, RankingTable
 from medgraft.benchmarks.problems import at, dotted
 from medgraft.benchmarks.rows import SOURCE, TARGET, at_sites, open_data, within_budget
 from medgraft.data.task import Task
@@ -36,6 +37,7 @@ class Checks:
 
     problems: each a sentence that begins with its place in the file.
     cohorts: those that could be opened, by name. models: named source models that could be opened, by name.
+    scores: names of transferability scores by cohort, of grids that rank sources.
     """
 
     def __init__(self, grid: Grid, candidates: list[Candidate]) -> None:
@@ -43,12 +45,16 @@ class Checks:
         self.problems: list[MedgraftError] = []
         self.cohorts: dict[str, Cohort] = {}
         self.models: dict[str, Model] = {}
+        self.scores: dict[str, tuple[str, ...]] = {}
         self._unfit: set[str] = set()  # targets of which enough is told already
         for name in grid.cohorts:
             self._check_cohort(name)
         for name in grid.sources:
             self._check_source(name)
         self._check_defaults()
+        self._check_participants()
+        if grid.ranking is not None:
+            self._check_ranking(grid.ranking)
         for candidate in candidates:
             self._check_candidate(candidate)
         labels = [candidate.label for candidate in candidates]
@@ -187,6 +193,48 @@ class Checks:
                     with self.collected(f"{where}.train", called(cohort, self.grid.cohorts[cohort].source)):
                         check_needs(Task(target=source), method)
 
+    def _check_participants(self) -> None:
+        for name, table in self.grid.sources.items():
+            for cohort in table.cohorts:
+                if cohort not in self.grid.cohorts:
+                    self._refuse(
+                        f"{dotted('sources', name)}.cohorts",
+                        f"cohorts of the grid ({', '.join(self.grid.cohorts)})",
+                        f"it got {cohort!r}{nearest(cohort, self.grid.cohorts)}",
+                        "Correct it.",
+                    )
+
+    def _check_ranking(self, ranking: RankingTable) -> None:
+        for key, names in (("baseline", (ranking.baseline,)), ("own", ranking.own)):
+            for name in names:
+                if name is not None and name not in self.grid.sources:
+                    self._refuse(
+                        f"ranking.{key}",
+                        f"sources of the grid ({', '.join(self.grid.sources)})",
+                        f"it got {name!r}{nearest(name, self.grid.sources)}",
+                        "Correct it.",
+                    )
+        if len(self.grid.methods) > 1:
+            self._refuse(
+                "methods",
+                "one method at most in a grid that ranks sources",
+                f"it names {len(self.grid.methods)}",
+                "Keep the one that sources are to be fine-tuned with.",
+            )
+        for name, cohort in self.cohorts.items():
+            with self.collected("ranking.by"):
+                self.scores[name] = tuple(one.name for one in find_scorers(ranking.by, cohort.kind))
+            candidates = [one for one in sources_on(self.grid, name) if one not in ranking.own]
+            if len(candidates) < 2:
+                self._refuse(
+                    "ranking", f"two sources or more on {name}", f"it has {len(candidates)}", "Add some."
+                )
+            if ranking.baseline in self.grid.sources and ranking.baseline not in candidates:
+                self._refuse(
+                    "ranking.baseline", "a source that takes part on every cohort and is no own source",
+                    f"{ranking.baseline} is no candidate on {name}", "Choose another, or leave it out.",
+                )  # fmt: skip
+
     def _check_defaults(self) -> None:
         known = find_plugins("methods")
         for name, table in self.grid.defaults.items():
@@ -231,6 +279,11 @@ class Checks:
                         target=_rows(task.target, "validation"),
                         source=_rows(task.source, "validation"),
                     )
+
+
+def sources_on(grid: Grid, cohort: str) -> list[str]:
+    """Sources that take part on a cohort."""
+    return [name for name, table in grid.sources.items() if not table.cohorts or cohort in table.cohorts]
 
 
 def target_sites(grid: Grid, name: str) -> list[tuple[str, ...]]:

@@ -67,6 +67,10 @@ class SourceTable(Part):
     """timm name of the network, for a file of weights."""
     train: TrainTable | None = None
     """Trained on the source sites, once per seed; without it the model is taken as named."""
+    cohorts: tuple[str, ...] = ()
+    """It takes part on these cohorts only; empty means all."""
+    images: int | None = Field(default=None, ge=0)
+    """How many it was trained on, for a figure of grids that rank sources."""
 
 
 class MethodTable(Part):
@@ -86,6 +90,17 @@ class DefaultsTable(Part):
     settings: Mapping[str, Any] = Field(default_factory=dict)
     search: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Not for the training of sources."""
+
+
+class RankingTable(Part):
+    """Sources are what is compared: each is fine-tuned, and transferability scores are judged by that."""
+
+    by: tuple[str, ...] = ()
+    """Scores as `medgraft rank` knows them; empty takes its defaults."""
+    baseline: str | None = None
+    """The source that one would always take without scores."""
+    own: tuple[str, ...] = ()
+    """Sources that were trained on a target itself: no candidates, but told where scores would put them."""
 
 
 class RunTable(Part):
@@ -155,6 +170,8 @@ class Grid(Part):
     methods: Mapping[str, MethodTable] = Field(default_factory=dict)
     defaults: Mapping[str, DefaultsTable] = Field(default_factory=dict)
     """By the name of the method."""
+    ranking: RankingTable | None = None
+    """Compare sources instead of methods, and judge scores by that: no baselines but the sources are added."""
     claims: tuple[ClaimTable, ...] = ()
     """Judged by `tools/write_claims.py`; they change no result."""
     run: RunTable = RunTable()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medgraft.api.recipe import describe_method
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
 from medgraft.benchmarks.cell import Cell, Purpose, data_of, name_of
-from medgraft.benchmarks.checks import Checks, called, metric_of, serves, target_sites
+from medgraft.benchmarks.checks import Checks, called, metric_of, serves, sources_on, target_sites
 from medgraft.benchmarks.grid import HUBS, Data, Grid, grid_name, parse_grid
 from medgraft.benchmarks.problems import GridError
 from medgraft.benchmarks.rows import at_sites, forget_data
@@ -47,15 +47,27 @@ class Row(NamedTuple):
     metric: str
 
 
+class Scored(NamedTuple):
+    """A cell that scores a source for a target; columns as in the table "grid". own: see `RankingTable`."""
+
+    key: str
+    source: str
+    cohort: str
+    budget: int
+    seed: int
+    own: bool
+
+
 class Plan(NamedTuple):
     """What is to be computed.
 
-    cells: by key, sources first. rows: in the order of tables.
+    cells: by key, sources first. rows: in the order of tables. scored: in the same order, of grids that rank sources.
     """
 
     grid: Grid
     cells: dict[str, Cell]
     rows: tuple[Row, ...]
+    scored: tuple[Scored, ...] = ()
 
 
 def make_plan(grid: Grid | Mapping[str, Any] | str | Path, others: list[MedgraftError] | None = None) -> Plan:
@@ -88,6 +100,7 @@ class _Planner:
         self.grid, self.candidates, self.checks = grid, taking_part, checks
         self.cells: dict[str, Cell] = {}
         self.rows: list[Row] = []
+        self.scored: list[Scored] = []
         self._data: dict[object, JSON] = {}
         data = {name: _data(table) for name, table in grid.cohorts.items()}
         self.names = {name: next(first for first in data if data[first] == data[name]) for name in data}
@@ -98,13 +111,13 @@ class _Planner:
 
     def plan(self) -> Plan:
         for name in self.grid.cohorts:
-            for source in self.grid.sources:
+            for source in sources_on(self.grid, name):
                 for sites in target_sites(self.grid, name):
                     for seed in self.grid.seeds:
-                        for row in self._rows(name, source, sites, seed):
-                            self.rows.append(row)
+                        self.rows += self._rows(name, source, sites, seed)
+                        self.scored += self._scored(name, source, sites, seed)
         trained = {key: cell for key, cell in self.cells.items() if cell.purpose == "train a source"}
-        return Plan(self.grid, trained | self.cells, tuple(self.rows))
+        return Plan(self.grid, trained | self.cells, tuple(self.rows), tuple(self.scored))
 
     def _source_label(self, source: str, name: str) -> str:
         """A source's name, with its sites where the same data hold several source models of that name."""
@@ -121,7 +134,7 @@ class _Planner:
             "random/"
         )
         serves_as_it_is = needs is not None or serves(self.checks.models[source], self.checks.cohorts[name])
-        if serves_as_it_is and not blank:
+        if serves_as_it_is and not blank and self.grid.ranking is None:
             cell = self._cell(name, source, sites, seed, needs, None, NONE, "as it is")
             yield self._row(cell, name, source, sites, seed, AS_IT_IS, NONE, "baseline")
         for candidate in self.candidates:
@@ -142,7 +155,20 @@ class _Planner:
         if not candidate.sees_truth:
             return [NONE]
         budgets = [ALL if budget == "all" else budget for budget in self.grid.budgets]
-        return budgets if ALL in budgets or not candidate.is_full else [*budgets, ALL]
+        if ALL in budgets or not candidate.is_full or self.grid.ranking is not None:
+            return budgets
+        return [*budgets, ALL]
+
+    def _scored(self, name: str, source: str, sites: tuple[str, ...], seed: int) -> Iterator[Scored]:
+        """Scores from the labels that fine-tuning sees."""
+        if self.grid.ranking is None:
+            return
+        needs = self._source_cell(name, source, seed)
+        for budget in self.grid.budgets:
+            amount = ALL if budget == "all" else budget
+            cell = self._cell(name, source, sites, seed, needs, None, amount, "score")
+            own = source in self.grid.ranking.own
+            yield Scored(cell.key, self.labels[source, name], called(self.names[name], sites), amount, seed, own)
 
     def _source_cell(self, name: str, source: str, seed: int) -> str | None:
         """The cell that trains a source model; None for one that is taken as named."""
@@ -180,9 +206,11 @@ class _Planner:
             select=None if purpose == "train a source" else select,
             oracle=oracle,
             scores_source=needs is not None
+            and purpose != "score"
             and bool(len(at_sites(self.checks.cohorts[name], table.source, "").split("test"))),
             run=self.grid.run,
             keep_model=self.grid.keep_models,
+            scores=self.checks.scores.get(name, ()) if purpose == "score" else (),
         )
         what = self._what(cell, source, self.checks.cohorts[name])
         cell = cell.model_copy(update={"key": name_of(what), "what": what})
@@ -200,6 +228,8 @@ class _Planner:
             "oracle": cell.oracle,
             "run": cell.run.model_dump(mode="json"),
         }
+        if cell.purpose == "score":
+            what["scores"] = list(cell.scores)
         return what | self._data_of(cell, cohort)
 
     def _named_source(self, source: str) -> JSON:

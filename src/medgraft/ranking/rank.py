@@ -86,7 +86,7 @@ def rank_sources(
         seconds[source] = time.perf_counter() - started
         for scorer in scorers:
             started = time.perf_counter()
-            found, why = _terms(scorer, material)
+            found, why = score_terms(scorer, material)
             told[source, scorer.name] = (time.perf_counter() - started, why)
             if found is None:
                 continue
@@ -94,14 +94,14 @@ def rank_sources(
             if not scorer.is_quick:
                 continue
             for drawn, table in zip(draws, again[scorer.name]):
-                resampled, _ = _terms(scorer, material.of_rows(np.flatnonzero(drawn[material.images])))
+                resampled, _ = score_terms(scorer, material.of_rows(np.flatnonzero(drawn[material.images])))
                 if resampled is not None:
                     table[source] = resampled
         if advance is not None:
             advance(source)
     lines: list[dict[str, object]] = []
     for scorer in scorers:
-        values, why = _combined(scorer, terms[scorer.name])
+        values, why = combine_terms(scorer, terms[scorer.name])
         intervals = _rank_intervals(scorer, again[scorer.name], list(values))
         ranks = _ranks(values)
         for source in looks:
@@ -139,8 +139,15 @@ def _draws(units: NDArray[np.generic], resamples: int, seed: int) -> list[NDArra
     return [np.isin(membership, generator.integers(number, size=number)) for _ in range(resamples)]
 
 
-def _terms(scorer: Scorer, material: Material) -> tuple[Terms | None, str]:
-    """What a scorer says of one source, or why it says nothing."""
+def score_terms(scorer: Scorer, material: Material) -> tuple[Terms | None, str]:
+    """What a scorer says of one source before it is compared with others, or why it says nothing.
+
+    Args:
+        scorer: of `choose_scorers`.
+        material: what was seen of the target.
+
+    Returns: its terms and an empty text, or None and a sentence.
+    """
     try:
         if material.labels.ndim == 2:
             return _mean_over_labels(scorer, material), ""
@@ -166,8 +173,15 @@ def _mean_over_labels(scorer: Scorer, material: Material) -> Terms:
     return tuple(float(number) for number in np.mean(found, axis=0))
 
 
-def _combined(scorer: Scorer, terms: Mapping[str, Terms]) -> tuple[dict[str, float], str]:
-    """One number per source, and why those without one have none."""
+def combine_terms(scorer: Scorer, terms: Mapping[str, Terms]) -> tuple[dict[str, float], str]:
+    """One number per source, and why those without one have none.
+
+    Args:
+        scorer: of `choose_scorers`.
+        terms: by source, what `score_terms` found.
+
+    Returns: higher is better, by source; and a sentence, empty where there is nothing to say.
+    """
     if scorer.combine is None:
         return {source: one[0] for source, one in terms.items()}, ""
     if len(terms) < 2:
@@ -193,7 +207,7 @@ def _rank_intervals(
     """Between which ranks a source lies in 95 % of the resamples in which all sources have a score."""
     ranks = []
     for table in tables:
-        values, _ = _combined(scorer, table)
+        values, _ = combine_terms(scorer, table)
         found = _ranks(values)
         if set(found) == set(sources):
             ranks.append([found[source] for source in sources])
