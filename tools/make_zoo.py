@@ -33,7 +33,13 @@ SIDE = (64, 64)
 """Every network sees all images at this size."""
 IMAGENET = "packaged/efficientnet_lite0"
 NETWORK = "random/tf_efficientnet_lite0"
-ARCHITECTURES = ("tf_efficientnet_lite0", "resnet10t", "regnetx_002", "convnext_atto", "mobilenetv3_small_050")
+ARCHITECTURES = (
+    "tf_efficientnet_lite0",
+    "resnet10t",
+    "regnetx_002",
+    "convnext_atto",
+    "mobilenetv3_small_050",
+)
 """Of the second scenario: the same pre-training for all."""
 SETTINGS = {"size": SIDE, "augmentation": "dihedral", "estimate_batch_stats": True}
 
@@ -243,7 +249,9 @@ def write_cohort(cohort: Cohort, folder: Path, name: str) -> None:
     table.insert(0, "image", [f"{name}.npz#images:{row}" for row in range(len(cohort))])
     images = np.stack([cohort.picture(row).array for row in range(len(cohort))])
     np.savez_compressed(folder / f"{name}.npz", images=images)
-    lines = [f'kind = "classify"\nname = "{name}"\nclasses = {list(cohort.classes)}\n\n[notes]'.replace("'", '"')]
+    lines = [
+        f'kind = "classify"\nname = "{name}"\nclasses = {list(cohort.classes)}\n\n[notes]'.replace("'", '"')
+    ]
     lines += [f'{key} = "{value}"' for key, value in cohort.notes.items() if isinstance(value, str)]
     (folder / f"{name}.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     table.to_csv(folder / f"{name}.csv", index=False)

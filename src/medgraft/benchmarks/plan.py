@@ -168,7 +168,9 @@ class _Planner:
             amount = ALL if budget == "all" else budget
             cell = self._cell(name, source, sites, seed, needs, None, amount, "score")
             own = source in self.grid.ranking.own
-            yield Scored(cell.key, self.labels[source, name], called(self.names[name], sites), amount, seed, own)
+            yield Scored(
+                cell.key, self.labels[source, name], called(self.names[name], sites), amount, seed, own
+            )
 
     def _source_cell(self, name: str, source: str, seed: int) -> str | None:
         """The cell that trains a source model; None for one that is taken as named."""
