@@ -24,7 +24,7 @@ from medgraft.models.sources import open_source
 from medgraft.plugins import activate, find_plugins
 from medgraft.ranking.material import Material, gather_material
 from medgraft.ranking.rank import Ranking, rank_sources
-from medgraft.ranking.scorers import Scorer, choose_scorers
+from medgraft.ranking.scorers import SCORERS, Scorer, choose_scorers
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
@@ -187,6 +187,15 @@ def name_sources(
     return found
 
 
+def installed_scorers() -> dict[str, Scorer]:
+    """All scorers by name, those of other packages among them.
+
+    >>> installed_scorers()["log_me"].title
+    'LogME'
+    """
+    return SCORERS | {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
+
+
 def find_scorers(by: Sequence[str], kind: Kind) -> list[Scorer]:
     """The scorers of these names, those of other packages among them; without names the defaults.
 
@@ -200,8 +209,7 @@ def find_scorers(by: Sequence[str], kind: Kind) -> list[Scorer]:
     >>> [one.title for one in find_scorers(["log_me", "gbc"], "classify")]
     ['LogME', 'GBC']
     """
-    others = {name: plugin.load() for name, plugin in find_plugins("scorers").items()}
-    return choose_scorers(by, kind, others)
+    return choose_scorers(by, kind, installed_scorers())
 
 
 def open_candidate(

@@ -13,6 +13,7 @@ from medgraft.benchmarks.candidates import AS_IT_IS
 from medgraft.benchmarks.compare import compare_subjects
 from medgraft.benchmarks.plan import Plan, Row
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET
+from medgraft.benchmarks.selection import judge_scores
 from medgraft.benchmarks.store import Result, Store
 from medgraft.evidence import Evidence
 from medgraft.evidence.union import unite_tables
@@ -30,7 +31,8 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         results: how they ended, by key.
 
     Returns: facts and tables under the grid's names, the tables "grid", "comparisons", "ranks",
-        "critical_difference" and "difference_tests"; oracle's scores are facts only.
+        "critical_difference" and "difference_tests", of grids that rank sources those of `judge_scores`; oracle's
+        scores are facts only.
     """
     facts: list[pd.DataFrame] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -61,7 +63,8 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         tables=tables,
         warnings=tuple(dict.fromkeys(warnings)),
     )
-    return together + compare_subjects(together, plan.rows)
+    judged = Evidence(tables=judge_scores(plan, store, results, together.facts))
+    return together + compare_subjects(together, plan.rows) + judged
 
 
 def unequal_search(plan: Plan) -> list[str]:

@@ -48,7 +48,10 @@ class Row(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A cell that scores a source for a target; columns as in the table "grid". own: see `RankingTable`."""
+    """A cell that scores a source for a target; columns as in the table "grid".
+
+    own: see `RankingTable`. images: that the source was trained on, where the grid tells. names: of the scores.
+    """
 
     key: str
     source: str
@@ -56,6 +59,8 @@ class Scored(NamedTuple):
     budget: int
     seed: int
     own: bool
+    images: int | None
+    names: tuple[str, ...]
 
 
 class Plan(NamedTuple):
@@ -167,9 +172,15 @@ class _Planner:
         for budget in self.grid.budgets:
             amount = ALL if budget == "all" else budget
             cell = self._cell(name, source, sites, seed, needs, None, amount, "score")
-            own = source in self.grid.ranking.own
             yield Scored(
-                cell.key, self.labels[source, name], called(self.names[name], sites), amount, seed, own
+                key=cell.key,
+                source=self.labels[source, name],
+                cohort=called(self.names[name], sites),
+                budget=amount,
+                seed=seed,
+                own=source in self.grid.ranking.own,
+                images=self.grid.sources[source].images,
+                names=cell.scores,
             )
 
     def _source_cell(self, name: str, source: str, seed: int) -> str | None:
