@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medgraft.ranking.agreement import measure_agreement
     from medgraft.ranking.published_tables import published
+    from medgraft.ranking.reliability import measure_reliability
     from medgraft.ranking.scores.adaptability import adaptability
     from medgraft.ranking.scores.cc_fv import cc_fv
     from medgraft.ranking.scores.feature_update import feature_update
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from medgraft.ranking.scores.pixel_leep import pixel_leep
     from medgraft.ranking.scores.sfda import sfda
     from medgraft.ranking.scores.trans_rate import trans_rate
+    from medgraft.ranking.seed_tau import tau_over_seeds
 
 _HOMES = {
     "adaptability": "scores.adaptability",
@@ -44,6 +46,7 @@ _HOMES = {
     "linear_probe": "scores.linear_probe",
     "log_me": "scores.log_me",
     "measure_agreement": "agreement",
+    "measure_reliability": "reliability",
     "n_leep": "scores.n_leep",
     "ncti": "scores.ncti",
     "ncti_terms": "scores.ncti",
@@ -52,6 +55,7 @@ _HOMES = {
     "pixel_leep": "scores.pixel_leep",
     "published": "published_tables",
     "sfda": "scores.sfda",
+    "tau_over_seeds": "seed_tau",
     "trans_rate": "scores.trans_rate",
 }
 """Where each name lives; imported at first use."""
@@ -67,6 +71,7 @@ __all__ = [
     "linear_probe",
     "log_me",
     "measure_agreement",
+    "measure_reliability",
     "n_leep",
     "ncti",
     "ncti_terms",
@@ -75,6 +80,7 @@ __all__ = [
     "pixel_leep",
     "published",
     "sfda",
+    "tau_over_seeds",
     "trans_rate",
 ]
 
