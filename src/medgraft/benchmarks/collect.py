@@ -63,7 +63,7 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         tables=tables,
         warnings=tuple(dict.fromkeys(warnings)),
     )
-    judged = Evidence(tables=judge_scores(plan, store, results, together.facts))
+    judged = judge_scores(plan, store, results, together.facts)
     return together + compare_subjects(together, plan.rows) + judged
 
 

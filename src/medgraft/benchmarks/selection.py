@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from medgraft.api.ranking import installed_scorers
 from medgraft.benchmarks.plan import Plan, Scored
 from medgraft.benchmarks.store import Result, Store
+from medgraft.errors import DataError
+from medgraft.evidence import Evidence
 from medgraft.ranking.judgement import judge
 from medgraft.ranking.rank import combine_terms
+from medgraft.ranking.scorers import Scorer, Terms
 
 
-def judge_scores(
-    plan: Plan, store: Store, results: Mapping[str, Result], facts: pd.DataFrame
-) -> dict[str, pd.DataFrame]:
+def judge_scores(plan: Plan, store: Store, results: Mapping[str, Result], facts: pd.DataFrame) -> Evidence:
     """Judge transferability scores of a grid that ranks sources.
 
     Args:
@@ -29,22 +30,30 @@ def judge_scores(
 
     Returns: tables "selection_performance" and "selection_scores" of the cells that ended; once all have,
         "selection_reliability" (whether fine-tuning tells the sources of a target apart), "selection_taus",
-        "selection_regret", "selection_choices" and "selection_own". Empty for other grids.
+        "selection_regret", "selection_choices" and "selection_own", or a warning that says why not. Empty for other
+        grids.
     """
     if not plan.scored:
-        return {}
+        return Evidence.empty()
     performance = _performance(plan, facts)
     scores, own_ranks = _scores(plan, store, results)
-    budgets: dict[str, list[pd.DataFrame]] = {}
     tables = {"selection_performance": performance, "selection_scores": scores}
     assert plan.grid.ranking is not None
     if not all(key in results for key in plan.cells):
-        return tables
+        return Evidence(tables=tables)
+    parts: dict[str, list[pd.DataFrame]] = {}
+    warnings = []
     for budget in dict.fromkeys(scored.budget for scored in plan.scored):
         of_budget = [table[table["budget"] == budget] for table in (performance, scores, own_ranks)]
-        for name, table in judge(*of_budget, baseline=plan.grid.ranking.baseline).items():
-            budgets.setdefault(f"selection_{name}", []).append(table.assign(budget=budget))
-    return tables | {name: pd.concat(parts, ignore_index=True) for name, parts in budgets.items()}
+        try:
+            judged = judge(*of_budget, baseline=plan.grid.ranking.baseline)
+        except DataError as error:
+            warnings.append(f"The scores were not judged: {error}")
+            continue
+        for name, table in judged.items():
+            parts.setdefault(f"selection_{name}", []).append(table.assign(budget=budget))
+    tables |= {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
+    return Evidence(tables=tables, warnings=tuple(warnings))
 
 
 def _performance(plan: Plan, facts: pd.DataFrame) -> pd.DataFrame:
@@ -65,25 +74,24 @@ def _performance(plan: Plan, facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _scores(
-    plan: Plan, store: Store, results: Mapping[str, Result]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _scores(plan: Plan, store: Store, results: Mapping[str, Result]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Values of all sources; and where each score puts a target's own source among the candidates."""
     lines: list[dict[str, Any]] = []
     ranks: list[dict[str, Any]] = []
     for place, members in _by_place(plan).items():
-        found = {scored: _terms(scored, store, results) for scored in members}
+        found = {scored: _told(scored, store, results) for scored in members}
         about = dict(zip(("cohort", "budget", "seed"), place))
         for name in members[0].names:
-            for scored, value, rank in _values(name, found):
-                told = found[scored].get(name, {"reason": "Its cell failed.", "seconds": math.nan})
+            for value in _values(installed_scorers()[name], found):
+                source = value.scored.source
                 lines.append(
-                    {**about, "source": scored.source, "own": scored.own, "score": name, "value": value}
-                    | {"reason": told["reason"], "seconds": told["seconds"]}
+                    {**about, "source": source, "own": value.scored.own, "score": name, "value": value.value}
+                    | {"reason": value.reason, "seconds": value.seconds}
                 )
-                if scored.own:
-                    ranks.append({**about, "source": scored.source, "score": name, "rank": rank})
-    return pd.DataFrame(lines), pd.DataFrame(ranks, columns=["cohort", "budget", "seed", "source", "score", "rank"])
+                if value.scored.own:
+                    ranks.append({**about, "source": source, "score": name, "rank": value.rank})
+    columns = ["cohort", "budget", "seed", "source", "score", "rank"]
+    return pd.DataFrame(lines), pd.DataFrame(ranks, columns=columns)
 
 
 def _by_place(plan: Plan) -> dict[tuple[str, int, int], list[Scored]]:
@@ -93,35 +101,59 @@ def _by_place(plan: Plan) -> dict[tuple[str, int, int], list[Scored]]:
     return places
 
 
-def _terms(scored: Scored, store: Store, results: Mapping[str, Result]) -> dict[str, dict[str, Any]]:
-    """By score: terms (None where undefined), reason, seconds; empty where the cell has not finished."""
+class _Told(NamedTuple):
+    """What one score found in one source: no terms where it is undefined, and why."""
+
+    terms: Terms | None
+    reason: str
+    seconds: float
+
+
+class _Value(NamedTuple):
+    """A source's value by one score; `rank`, among candidates and itself, of own sources only."""
+
+    scored: Scored
+    value: float
+    rank: float
+    reason: str
+    seconds: float
+
+
+FAILED = _Told(None, "Its cell failed.", math.nan)
+
+
+def _told(scored: Scored, store: Store, results: Mapping[str, Result]) -> dict[str, _Told]:
+    """By score; nothing where the cell has not finished."""
     result = results.get(scored.key)
     if result is None or result.state != "finished":
         return {}
-    table = store.evidence(scored.key).tables["terms"]
+    columns = store.evidence(scored.key).tables["terms"][["score", "terms", "reason", "seconds"]]
     return {
-        str(line["score"]): {**line, "terms": tuple(json.loads(line["terms"])) if line["terms"] else None}
-        for line in table.to_dict("records")
+        str(score): _Told(tuple(json.loads(terms)) if terms else None, str(reason), float(seconds))
+        for score, terms, reason, seconds in columns.itertuples(index=False)
     }
 
 
-def _values(
-    name: str, found: Mapping[Scored, Mapping[str, Mapping[str, Any]]]
-) -> Iterator[tuple[Scored, float, float]]:
-    """Each source's value, and its rank if it is an own source: candidates among themselves, own ones beside them."""
-    scorer = installed_scorers()[name]
-    terms = {
-        scored: told[name]["terms"] for scored, told in found.items() if name in told and told[name]["terms"]
-    }
-    candidates = {scored: one for scored, one in terms.items() if not scored.own}
-    among, _ = combine_terms(scorer, {scored.key: one for scored, one in candidates.items()})
-    for scored in found:
+def _values(scorer: Scorer, found: Mapping[Scored, Mapping[str, _Told]]) -> Iterator[_Value]:
+    """Candidates are compared among themselves; each own source with the candidates."""
+    told = {scored: by_score.get(scorer.name, FAILED) for scored, by_score in found.items()}
+    terms = {scored: one.terms for scored, one in told.items() if one.terms is not None}
+    candidates = {scored.key: one for scored, one in terms.items() if not scored.own}
+    among, why = combine_terms(scorer, candidates)
+    for scored, one in told.items():
+        rank = math.nan
         if not scored.own:
-            yield scored, among.get(scored.key, math.nan), math.nan
-            continue
-        pool = {**candidates, scored: terms[scored]} if scored in terms else {}
-        values, _ = combine_terms(scorer, {one.key: own for one, own in pool.items()}) if pool else ({}, "")
-        own = values.get(scored.key, math.nan)
-        higher = sum(value > own for value in values.values())
-        equal = sum(value == own for value in values.values())
-        yield scored, own, math.nan if math.isnan(own) else higher + (equal + 1) / 2
+            value = among.get(scored.key, math.nan)
+        else:
+            pool = {**candidates, scored.key: terms[scored]} if scored in terms else {}
+            values, why = combine_terms(scorer, pool)
+            value = values.get(scored.key, math.nan)
+            rank = _rank(value, values.values())
+        yield _Value(scored, value, rank, one.reason or (why if math.isnan(value) else ""), one.seconds)
+
+
+def _rank(own: float, values: Collection[float]) -> float:
+    """1 is the highest; equal values share their mean rank."""
+    if math.isnan(own):
+        return math.nan
+    return sum(value > own for value in values) + (sum(value == own for value in values) + 1) / 2

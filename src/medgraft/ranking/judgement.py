@@ -40,14 +40,15 @@ def judge(
         baseline: source that one would always take without scores; None for no such comparison.
         alpha: level of the test whether fine-tuning tells the sources apart.
 
-    Returns: by name: "reliability", one row per cohort (`measure_reliability`); "taus", one per cohort and score (weighted
-        tau of the means over seeds, interval over seeds); "regret", one per score ("any source" and "always NAME"
-        among them) over cohorts; "choices", one per cohort and score; "own", one per own source and score: its true
-        rank, and the mean rank that the score gives it. To the scores comes "performance_elsewhere". Sources of which
-        a seed failed are left out where it did; a cohort with fewer than two sources or seeds left is, too.
+    Returns: by name: "reliability", one row per cohort (`measure_reliability`); "taus", one per cohort and score
+        (weighted tau of the means over seeds, interval over seeds); "regret", one per score ("any source" and "always
+        NAME" among them) over cohorts; "choices", one per cohort and score; "own", one per own source and score: its
+        true rank, and the mean rank that the score gives it. With several cohorts there is one more score,
+        "performance_elsewhere". Sources of which a seed failed are left out where it did; a cohort with fewer than
+        two sources or seeds left is, too.
 
     Raises:
-        DataError: fewer than two cohorts, or the baseline is unknown on one.
+        DataError: no cohort is left, or the baseline is unknown on one.
 
     Source: Juodelyte, PhD thesis, sections 6.4 and 6.5 (tau, self-source bias); reliability and regret are ours.
 
@@ -63,19 +64,18 @@ def judge(
     candidates = performance[~performance["own"].astype(bool)]
     truth = {cohort: _wide(rows).dropna() for cohort, rows in candidates.groupby("cohort", sort=False)}
     truth = {cohort: table for cohort, table in truth.items() if min(table.shape) > 1}
-    if len(truth) < 2:
+    if not truth:
         raise DataError(
-            WHO, "two cohorts or more with two sources and seeds", f"there are {len(truth)}", "Add some."
+            WHO, "a cohort with two sources or more and two seeds or more", "there is none", "Add some."
         )
     by_score = {
         str(name): {
-            cohort: _wide(own).reindex(index=truth[cohort].index, columns=truth[cohort].columns)
-            for cohort, own in rows.groupby("cohort", sort=False)
-            if cohort in truth
+            cohort: _aligned(rows[rows["cohort"] == cohort], table) for cohort, table in truth.items()
         }
         for name, rows in scores[~scores["own"].astype(bool)].groupby("score", sort=False)
     }
-    by_score[ELSEWHERE] = _elsewhere(truth)
+    if len(truth) > 1:
+        by_score[ELSEWHERE] = _elsewhere(truth)
     agreement = measure_agreement(
         {name: _means(found) for name, found in by_score.items()}, _means(truth), baseline=baseline
     )
@@ -84,9 +84,7 @@ def judge(
         for name, found in by_score.items()
         for cohort in truth
     ]
-    reliability = [
-        {"cohort": cohort, **_reliability(table, alpha)} for cohort, table in truth.items()
-    ]
+    reliability = [{"cohort": cohort, **_reliability(table, alpha)} for cohort, table in truth.items()]
     return {
         "reliability": pd.DataFrame(reliability),
         "taus": pd.DataFrame(taus),
@@ -99,6 +97,11 @@ def judge(
 def _wide(rows: pd.DataFrame) -> pd.DataFrame:
     """(sources, seeds) in the order of the rows."""
     return rows.pivot(index="source", columns="seed", values="value").reindex(rows["source"].unique())
+
+
+def _aligned(rows: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """(sources, seeds) as the truth has them; NaN where the score was not computed."""
+    return _wide(rows).reindex(index=truth.index, columns=truth.columns)
 
 
 def _means(tables: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
@@ -144,7 +147,8 @@ def _regret(agreement: Agreement) -> pd.DataFrame:
         known = agreement.tau[score].dropna() if score in agreement.tau else ()
         tau = mean_over_targets(known) if len(known) == len(agreement.tau) else None
         told = (tau.value, tau.low, tau.high) if tau is not None else (float("nan"),) * 3
-        lines.append({"score": score, **dict(zip(("tau", "tau_low", "tau_high"), told)), **row.to_dict()})
+        means = dict(zip(("tau", "tau_low", "tau_high"), told))
+        lines.append({"score": score} | means | {str(name): value for name, value in row.items()})
     import pandas as pd
 
     return pd.DataFrame(lines)
@@ -167,7 +171,7 @@ def _own(performance: pd.DataFrame, ranks: pd.DataFrame | None) -> pd.DataFrame:
         here = performance[performance["cohort"] == cohort]
         pool = here[~here["own"].astype(bool) | (here["source"] == source)]
         means = _wide(pool).mean(axis=1, skipna=False)
-        true_rank = means.rank(ascending=False)[source]
+        true_rank = float(means.rank(ascending=False).loc[str(source)])
         of = int(means.notna().sum())
         rank = own["rank"].mean(skipna=False)
         lines.append((cohort, source, true_rank, of, score, rank, (of + 1) / 2))
