@@ -1,5 +1,4 @@
-"""Make the targets and the zoo of source models that `claims/source_selection.toml` and `claims/architecture_selection.toml`
-rank and fine-tune.
+"""Make the targets and the source models that the two grids `claims/*_selection.toml` rank and fine-tune.
 
     python tools/make_zoo.py runs/zoo
 

@@ -63,9 +63,11 @@ def test_tables_hold_what_fine_tuning_and_scores_gave(judged):
     facts = judged.facts
     wanted = facts[facts["metric"].eq("accuracy") & facts["part"].eq("") & facts["split"].eq("test")]
     assert sorted(performance["value"]) == sorted(wanted["value"])
-    assert performance.groupby("source")["size"].first().to_dict() == {"mobile": None, "own": 5, "residual": 10} or (
-        np.isnan(performance.groupby("source", dropna=False)["size"].max()["mobile"])
-    )
+    assert performance.groupby("source")["size"].first().to_dict() == {
+        "mobile": None,
+        "own": 5,
+        "residual": 10,
+    } or (np.isnan(performance.groupby("source", dropna=False)["size"].max()["mobile"]))
     assert set(scores["score"]) == set(BY)
     assert scores.groupby("score").size().to_dict() == {name: 10 for name in BY}
     assert (scores["own"] == (scores["source"] == "own")).all()
@@ -108,7 +110,9 @@ def test_an_own_source_changes_no_candidates_score(zoo, tmp_path, judged):
 
 
 def test_the_scores_are_judged(judged):
-    assert {f"selection_{name}" for name in ("reliability", "taus", "regret", "choices", "own")} <= set(judged.tables)
+    assert {f"selection_{name}" for name in ("reliability", "taus", "regret", "choices", "own")} <= set(
+        judged.tables
+    )
     performance, scores = (judged.tables[f"selection_{name}"] for name in ("performance", "scores"))
     taus = judged.tables["selection_taus"].set_index(["cohort", "score"])["tau"]
     here = [table[(table["cohort"] == "discs A at A") & ~table["own"]] for table in (performance, scores)]
@@ -130,7 +134,10 @@ def test_one_seed_is_told_and_not_judged(zoo, tmp_path):
 
 
 def test_a_score_that_is_added_computes_no_fine_tuning_anew(zoo):
-    plan, more = make_plan(zoo()), make_plan(zoo(ranking={"by": [*BY, "gbc"], "baseline": "mobile", "own": ["own"]}))
+    plan, more = (
+        make_plan(zoo()),
+        make_plan(zoo(ranking={"by": [*BY, "gbc"], "baseline": "mobile", "own": ["own"]})),
+    )
     assert {row.key for row in plan.rows} == {row.key for row in more.rows}
     assert not {one.key for one in plan.scored} & {one.key for one in more.scored}
 
@@ -140,7 +147,10 @@ def test_a_score_that_is_added_computes_no_fine_tuning_anew(zoo):
     [
         ({"by": ["logme"]}, "ranking.by: "),
         ({"baseline": "imagenet"}, "ranking.baseline needs sources of the grid"),
-        ({"baseline": "own", "own": ["own"]}, "ranking.baseline needs a source that takes part on every cohort"),
+        (
+            {"baseline": "own", "own": ["own"]},
+            "ranking.baseline needs a source that takes part on every cohort",
+        ),
         ({"own": ["mobile", "own"]}, "ranking needs two sources or more on discs A"),
     ],
 )
@@ -158,4 +168,6 @@ def test_two_methods_or_an_unknown_cohort_are_refused(zoo):
         make_plan(bad)
     problems = "\n".join(refused.value.problems)
     assert "methods needs one method at most" in problems
-    assert "sources.own.cohorts needs cohorts of the grid" in problems and "did you mean 'discs A'" in problems
+    assert (
+        "sources.own.cohorts needs cohorts of the grid" in problems and "did you mean 'discs A'" in problems
+    )

@@ -86,7 +86,11 @@ def test_a_source_that_is_a_candidate_on_one_target_only_counts_as_average_elsew
 def test_own_sources_are_told_their_true_rank_and_that_of_the_score() -> None:
     truth = planted()
     ranks = pd.DataFrame(
-        [(cohort, f"{cohort} itself", seed, "knows", rank) for cohort in "tu" for seed, rank in enumerate((1, 1, 1, 3))],
+        [
+            (cohort, f"{cohort} itself", seed, "knows", rank)
+            for cohort in "tu"
+            for seed, rank in enumerate((1, 1, 1, 3))
+        ],
         columns=["cohort", "source", "seed", "score", "rank"],
     )
     own = judge(truth, scored(truth), ranks)["own"]

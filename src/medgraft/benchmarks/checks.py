@@ -57,8 +57,10 @@ class Checks:
             self._check_ranking(grid.ranking)
         for candidate in candidates:
             self._check_candidate(candidate)
-        labels = [candidate.label for candidate in candidates]
-        self.problems += [at(where, error) for where, error in claim_problems(grid, [*labels, AS_IT_IS])]
+        labels = [*(candidate.label for candidate in candidates), AS_IT_IS]
+        if grid.ranking is not None:
+            labels = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
+        self.problems += [at(where, error) for where, error in claim_problems(grid, labels)]
 
     def _refuse(self, where: str, needs: str, got: str, do: str) -> None:
         self.problems.append(SettingsError(where, needs, got, do))

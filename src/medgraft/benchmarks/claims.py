@@ -12,6 +12,7 @@ from medgraft.errors import SettingsError
 from medgraft.evaluation.compare import compare
 from medgraft.evidence import Evidence
 from medgraft.plugins import nearest
+from medgraft.ranking.regret import mean_over_targets
 
 Verdict = Literal["reproduced", "same direction", "not reproduced"]
 ALL = -1
@@ -65,12 +66,63 @@ def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
     return found
 
 
+class JudgedScores(NamedTuple):
+    """One comparison of two transferability scores.
+
+    ours, theirs: mean weighted tau over targets of the score and of the reference.
+    difference, low, high: mean over targets, with its 95 % interval over them.
+    readable: targets on which fine-tuning tells the sources apart, of `targets`.
+    """
+
+    budget: int
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    targets: int
+    readable: int
+    verdict: Verdict
+
+
+def judge_score_claim(claim: ClaimTable, evidence: Evidence) -> list[JudgedScores]:
+    """Compare two transferability scores over the targets of a grid that ranks sources.
+
+    Args:
+        claim: of the grid, about names of scores.
+        evidence: of the grid.
+
+    Returns: by budget; empty where the cells are not finished or one score has no tau on some target. "reproduced" if
+        the 95 % interval of the difference over targets lies above 0; "same direction" if only the difference does.
+    """
+    if "selection_taus" not in evidence.tables:
+        return []
+    found = []
+    reliability = evidence.tables["selection_reliability"]
+    for budget, taus in evidence.tables["selection_taus"].groupby("budget", sort=False):
+        wide = taus.pivot(index="cohort", columns="score", values="tau")[[claim.method, claim.reference]]
+        if wide.isna().to_numpy().any():
+            continue
+        ours, theirs = (wide[name] for name in wide)
+        interval = mean_over_targets(ours - theirs)
+        apart = int(reliability.loc[reliability["budget"] == budget, "tells_apart"].sum())
+        difference, low, high = interval.value, interval.low, interval.high
+        verdict = _verdict(difference, low)
+        found.append(
+            JudgedScores(
+                int(str(budget)), float(ours.mean()), float(theirs.mean()), difference, low, high,
+                len(wide), apart, verdict,
+            )
+        )  # fmt: skip
+    return found
+
+
 def claim_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, SettingsError]]:
     """Claims about what the grid does not compare: the place in the file, and what is wrong there.
 
     Args:
         grid: as read.
-        labels: names of its methods and baselines.
+        labels: names of its methods and baselines, or of its scores where it ranks sources.
     """
     for number, claim in enumerate(grid.claims):
         for key, label in (("method", claim.method), ("reference", claim.reference)):
@@ -113,12 +165,16 @@ def _judge(
     line = lines[(lines["cohort"] == cohort) & (lines["split"] == "test")].iloc[0]
     ours, theirs = (_mean(evidence, cohort, name, metric) for name in (subject, reference))
     difference, low = float(line["difference"]), float(line["low"])
-    verdict: Verdict = "not reproduced"
-    if difference > 0:
-        verdict = "reproduced" if low > 0 else "same direction"
+    verdict = _verdict(difference, low)
     high, patients, seeds = float(line["high"]), int(line["n"]), int(line["seeds"])
     labels = subject.rpartition(", ")[2]
     return Judged(cohort, budget, labels, ours, theirs, difference, low, high, patients, seeds, verdict)
+
+
+def _verdict(difference: float, low: float) -> Verdict:
+    if not difference > 0:
+        return "not reproduced"
+    return "reproduced" if low > 0 else "same direction"
 
 
 def _mean(evidence: Evidence, cohort: str, subject: str, metric: str) -> float:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from medgraft.benchmarks.candidates import AS_IT_IS
 from medgraft.benchmarks.compare import compare_subjects
+from medgraft.benchmarks.grid import HUBS, INSTALLED
 from medgraft.benchmarks.plan import Plan, Row
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET
 from medgraft.benchmarks.selection import judge_scores
@@ -107,7 +109,7 @@ def _about_grid(plan: Plan, results: Mapping[str, Result]) -> dict[str, Any]:
     trained = [key for key, cell in plan.cells.items() if cell.purpose == "train a source"]
     return {
         "what": "benchmark",
-        "grid": plan.grid.model_dump(mode="json"),
+        "grid": _without_folders(plan.grid.model_dump(mode="json")),
         "cells": len(plan.cells),
         "finished": sum(key in results and results[key].state == "finished" for key in plan.cells),
         "failed": sum(key in results and results[key].state == "failed" for key in plan.cells),
@@ -115,6 +117,15 @@ def _about_grid(plan: Plan, results: Mapping[str, Result]) -> dict[str, Any]:
         "seconds": round(sum(results[key].seconds for key in plan.cells if key in results), 2),
         "versions": versions(),
     }
+
+
+def _without_folders(grid: dict[str, Any]) -> dict[str, Any]:
+    """Evidence is passed on, and names of folders are nobody's business: files by their own name."""
+    for tables, key, installed in (("cohorts", "data", INSTALLED), ("sources", "model", HUBS)):
+        for table in grid[tables].values():
+            if not table[key].startswith(installed):
+                table[key] = Path(table[key]).name
+    return grid
 
 
 def _about_data(entry: Mapping[str, Any], row: Row) -> dict[str, Any]:

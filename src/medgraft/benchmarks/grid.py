@@ -132,7 +132,7 @@ class ClaimTable(Part):
     published: str
     """The printed numbers."""
     method: str
-    """Name of the method (or baseline) that is claimed to score higher ..."""
+    """Name of the method (or baseline, or score of a grid that ranks sources) that is claimed to be better ..."""
     reference: str
     """... than this one."""
     budgets: tuple[Budget, ...] = ()
