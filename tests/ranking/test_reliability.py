@@ -89,7 +89,7 @@ def test_without_noise_sources_are_told_apart_by_certainty() -> None:
 @pytest.mark.parametrize("other", [[0.3, 0.3], [0.1 + 0.2, 0.3]], ids=["exactly", "but for rounding"])
 @pytest.mark.parametrize("shift", [0.0, 0.4])
 def test_where_all_sources_do_alike_nothing_is_told(other: list[float], shift: float) -> None:
-    found = measure_reliability(np.array([[0.3, 0.3], other]) + [0.0, shift])
+    found = measure_reliability(np.array([[0.3, 0.3], other]) + np.array([0.0, shift]))
     assert math.isnan(found.f) and math.isnan(found.p) and math.isnan(found.seed_tau)
     assert math.isnan(found.mean_reliability) and found.between_sd == found.seed_sd == 0.0
     assert not found.tells_apart and "does not tell them apart" in found.sentence()
