@@ -19,6 +19,7 @@ from medgraft.models.model import Model
 from medgraft.ranking import measure_reliability
 from medgraft.ranking.scores.leep import leep
 from medgraft.ranking.scores.log_me import log_me
+from medgraft.reports.ranking.source_ranking import read_rankings
 from medgraft.testing import make_cohort, make_model
 from tests.reports.ranking_evidence import SOURCES, ranking_evidence
 
@@ -131,6 +132,9 @@ def test_leaders_fine_tuned_with_several_seeds_are_told_apart_or_not(task, tmp_p
     assert warned == (not expected.tells_apart)
     assert "one run each" not in " ".join(ranked.evidence.warnings)
     assert ranked.evidence.provenance[0]["fine_tuning_seeds"] == [3, 4, 5]
+    kept = mg.Evidence.load(ranked.evidence.save(tmp_path / "evidence"))
+    (read,) = read_rankings(kept)
+    assert read.reliability == pytest.approx(row, nan_ok=True) and read.fine_tuning_seeds == (3, 4, 5)
 
 
 def test_a_repeated_call_trains_only_further_seeds_and_keeps_the_first_models(task, tmp_path, monkeypatch):
