@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 
 import medgraft as mg
+from medgraft.api.leaders import with_reliability
 from medgraft.data.cohort import Cohort
 from medgraft.engine.features import extract_features
 from medgraft.errors import DataError, MedgraftError, SettingsError
+from medgraft.evidence import fact
 from medgraft.models.model import Model
+from medgraft.ranking import measure_reliability
 from medgraft.ranking.scores.leep import leep
 from medgraft.ranking.scores.log_me import log_me
+from medgraft.reports.ranking.source_ranking import read_rankings
 from medgraft.testing import make_cohort, make_model
+from tests.reports.ranking_evidence import SOURCES, ranking_evidence
 
 QUICK = ("log_me", "nearest_neighbours")
 
@@ -91,6 +100,99 @@ def test_leaders_are_fine_tuned_and_their_scores_are_evidence(task, tmp_path):
     ]
 
 
+STEP = mg.methods.FineTune(schedule={"epochs": 1, "steps_per_epoch": 1})
+PAIR = ("random/test_resnet", "random/test_efficientnet")
+
+
+def test_leaders_fine_tuned_with_several_seeds_are_told_apart_or_not(task, tmp_path):
+    options = {
+        "by": ["log_me"],
+        "finetune_top": 2,
+        "method": STEP,
+        "folder": tmp_path,
+        "resamples": 0,
+        "seed": 3,
+    }
+    once = mg.rank(PAIR, task, **options)
+    assert "ranking_reliability" not in once.evidence.tables
+    assert once.evidence.warnings[-1].endswith("from chance. Give finetune_seeds=5 (--finetune-seeds 5).")
+    ranked = mg.rank(PAIR, task, finetune_seeds=3, **options)
+    facts = ranked.evidence.facts
+    assert set(zip(facts["subject"], facts["seed"])) == {(name, seed) for name in PAIR for seed in (3, 4, 5)}
+    folders = {name.replace("/", "_") + seed for name in PAIR for seed in ("", "+seed4", "+seed5")}
+    assert {path.name for path in (tmp_path / "fine_tuned").iterdir()} == folders
+    (row,) = ranked.evidence.tables["ranking_reliability"].to_dict("records")
+    assert (row["cohort"], row["seed"], row["metric"]) == (task.target.name, 3, "balanced_accuracy")
+    own = facts[(facts["metric"] == "balanced_accuracy") & (facts["part"] == "")]
+    performance = own.pivot(index="subject", columns="seed", values="value").loc[list(ranked.ranking.order)]
+    expected = measure_reliability(performance)
+    assert {name: row[name] for name in expected._fields} == pytest.approx(expected._asdict(), nan_ok=True)
+    assert (row["tells_apart"], row["sentence"]) == (expected.tells_apart, expected.sentence())
+    warned = f"{task.target.name}: {expected.sentence()}" in ranked.evidence.warnings
+    assert warned == (not expected.tells_apart)
+    assert "one run each" not in " ".join(ranked.evidence.warnings)
+    assert ranked.evidence.provenance[0]["fine_tuning_seeds"] == [3, 4, 5]
+    kept = mg.Evidence.load(ranked.evidence.save(tmp_path / "evidence"))
+    (read,) = read_rankings(kept)
+    assert read.reliability == pytest.approx(row, nan_ok=True) and read.fine_tuning_seeds == (3, 4, 5)
+
+
+def test_a_repeated_call_trains_only_further_seeds_and_keeps_the_first_models(task, tmp_path, monkeypatch):
+    options = {"by": ["log_me"], "finetune_top": 2, "method": STEP, "folder": tmp_path, "resamples": 0}
+    once = mg.rank(PAIR, task, **options)
+    trained = []
+    adapt = type(STEP).adapt
+
+    def noted(method, model, task, run):
+        trained.append(run.seed)
+        return adapt(method, model, task, run)
+
+    monkeypatch.setattr(type(STEP), "adapt", noted)
+    twice = mg.rank(PAIR, task, finetune_seeds=2, **options)
+    assert trained == [1, 1]
+    for name in PAIR:
+        first, again = once.models[name].state_dict(), twice.models[name].state_dict()
+        assert all(torch.equal(first[key], again[key]) for key in first)
+
+
+def told(sources: dict[str, list[float]], metric: str = "balanced_accuracy") -> mg.Evidence:
+    """Evidence of a ranking whose leaders were tuned with these results."""
+    evidence = ranking_evidence(tunings=len(next(iter(sources.values()))))
+    rows = [
+        fact(subject=source, cohort="H&E nuclei", metric=metric, value=value, seed=seed, n=9, unit="patients")
+        for source, values in sources.items()
+        for seed, value in enumerate(values)
+    ]
+    return replace(evidence, facts=pd.DataFrame(rows))
+
+
+FIRST, SECOND, THIRD = list(SOURCES)[:3]
+
+
+def test_leaders_that_differ_by_more_than_seeds_do_raise_no_warning():
+    apart = told({FIRST: [0.9, 0.91, 0.92], SECOND: [0.8, 0.82, 0.81], THIRD: [0.7, 0.7, 0.72]})
+    found = with_reliability(apart, 3)
+    row = found.tables["ranking_reliability"].iloc[0]
+    assert row["tells_apart"] and row["f"] > row["critical"] and found.warnings == apart.warnings
+    alike = with_reliability(told({FIRST: [0.9, 0.7, 0.8], SECOND: [0.8, 0.9, 0.7]}), 3)
+    assert alike.warnings[-1].startswith("H&E nuclei: Fine-tuning itself hardly tells these 2 sources apart")
+
+
+def test_of_distances_seeds_agree_by_the_lowest():
+    near = {FIRST: [1.0, 1.1], SECOND: [5.0, 4.0], THIRD: [4.0, 5.0]}
+    row = with_reliability(told(near, "hd95_mm"), 2).tables["ranking_reliability"].iloc[0]
+    lowest_first = measure_reliability(-np.array(list(near.values())))
+    assert row["seed_tau"] == pytest.approx(lowest_first.seed_tau)
+    assert lowest_first.seed_tau != pytest.approx(measure_reliability(list(near.values())).seed_tau)
+
+
+def test_a_leader_without_a_score_for_one_seed_is_left_out():
+    scores = {FIRST: [0.9, 0.8], SECOND: [0.8, 0.7], THIRD: [np.nan, 0.6]}
+    assert with_reliability(told(scores), 2).tables["ranking_reliability"]["sources"].tolist() == [2]
+    scores[SECOND] = [0.8, np.nan]
+    assert "ranking_reliability" not in with_reliability(told(scores), 2).tables
+
+
 def test_segmentation_is_judged_by_pixels(tmp_path):
     cohort = make_cohort("segment", patients=12)
     trained = mg.adapt(
@@ -116,6 +218,8 @@ def test_segmentation_is_judged_by_pixels(tmp_path):
         (["random/test_resnet", "models/none"], {}, "The source models/none: open_source needs"),
         (["random/test_resnet", "random/test_vit"], {"by": ["logme"]}, "it got 'logme'"),
         (["random/test_resnet", "random/test_vit"], {"finetune_top": 3}, "it is 3"),
+        (["random/test_resnet", "random/test_vit"], {"finetune_seeds": 5}, "it is 5 with finetune_top=0"),
+        (["random/test_resnet", "random/test_vit"], {"finetune_top": 2, "finetune_seeds": 0}, "it is 0"),
     ],
 )
 def test_what_cannot_be_ranked_is_one_sentence(task, sources, options, said):

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+from tests.reports.ranking_evidence import ranking_evidence
+
+from medgraft.api.ranking import Ranked
 from medgraft.evidence import Evidence
+from medgraft.ranking.rank import Ranking
 
 SOURCES = ("random/test_resnet", "random/test_vit")
 
@@ -46,3 +53,33 @@ def test_what_is_wrong_is_told_before_a_model_is_opened(medgraft, on_disk, tmp_p
 def test_samples_are_opened_by_name(medgraft, tmp_path):
     told = medgraft("rank", "samples/nowhere", *SOURCES, "--out", tmp_path / "out")
     assert told.exit_code == 2 and "nuclei" in told.stderr
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3])
+def test_whether_leaders_are_told_apart_is_said_once(medgraft, on_disk, tmp_path, monkeypatch, noise):
+    evidence = ranking_evidence(fine_tuned=3, tunings=5, noise=noise)
+    row = evidence.tables["ranking_reliability"].iloc[0]
+    assert row["tells_apart"] == (noise < 0.1)
+    scores, order = evidence.tables["ranking"], tuple(evidence.provenance[0]["order"])
+    ranking = Ranking(scores, scores, scores, order, "log_me", ())
+    warnings = () if row["tells_apart"] else (row["sentence"],)  # as `with_reliability` gives it
+    asked = {}
+
+    def answer(*_, **options):
+        asked.update(options)
+        return Ranked(ranking, {}, replace(evidence, warnings=warnings))
+
+    monkeypatch.setattr("medgraft.api.ranking.rank", answer)
+    words = ("rank", on_disk("classify"), *SOURCES, "--out", tmp_path / "out")
+    said = medgraft(*words, "--finetune-top", "3", "--finetune-seeds", "5")
+    assert said.exit_code == 0, said.output
+    assert (asked["finetune_top"], asked["finetune_seeds"]) == (3, 5)
+    places = (said.stdout, said.stderr) if row["tells_apart"] else (said.stderr, said.stdout)
+    assert [text.count(row["sentence"]) for text in places] == [1, 0]
+
+
+def test_seeds_without_leaders_are_refused(medgraft, on_disk, tmp_path):
+    words = ("rank", on_disk("classify"), *SOURCES, "--out", tmp_path / "out")
+    for seeds, said in (("0", "--finetune-seeds"), ("5", "more than 1 only with finetune_top")):
+        told = medgraft(*words, "--finetune-seeds", seeds)
+        assert told.exit_code == 2 and said in told.stderr, told.stderr

@@ -81,7 +81,7 @@ def test_one_seed_has_no_interval() -> None:
         (SCORES[:, :1], PERFORMANCE, {}, ShapeError, r"\(7, 1\) and \(7, 3\)"),
         (SCORES[:1], PERFORMANCE[:1], {}, ShapeError, "scores of shape"),
         (SCORES, PERFORMANCE * np.nan, {}, DataError, "finite performance"),
-        (np.where(SCORES == SCORES[2, 1], np.nan, SCORES), PERFORMANCE, {}, DataError, "finite scores"),
+        (SCORES * [1.0, math.nan, 1.0], PERFORMANCE, {}, DataError, "finite scores"),
         (SCORES, PERFORMANCE, {"repeats": 0}, SettingsError, "0 repeats"),
     ],
 )

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import pandas as pd
 
-from medgraft.api.adaptation import adapt, adapted_model
+from medgraft.api.adaptation import adapted_model
+from medgraft.api.leaders import fine_tune_leaders, with_reliability
 from medgraft.engine.distributed import choose_device
 from medgraft.engine.progress import progress_bar
 from medgraft.engine.randomness import seeded
-from medgraft.engine.run import Run
 from medgraft.errors import DataError, SettingsError
-from medgraft.evaluation.evaluate import evaluate, versions
+from medgraft.evaluation.evaluate import versions
 from medgraft.evidence import Evidence
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
@@ -39,8 +39,9 @@ class Ranked(NamedTuple):
     """Scores of sources for a target, and what fine-tuning the leaders gave.
 
     ranking: scores, intervals of ranks, agreement, warnings.
-    models: fine-tuned leaders by source, empty where none was asked for.
-    evidence: all of it for a report, with the leaders' test scores.
+    models: leaders fine-tuned with the first seed by source, empty where none was asked for.
+    evidence: all of it for a report, with the leaders' test scores of every seed and, in the table
+        "ranking_reliability", whether these tell the leaders apart (two or more leaders and seeds).
     """
 
     ranking: Ranking
@@ -66,6 +67,7 @@ def rank(
     *,
     by: Sequence[str] = (),
     finetune_top: int = 0,
+    finetune_seeds: int = 1,
     method: Method | str = "fine_tune",
     folder: str | Path | None = None,
     resamples: int = 50,
@@ -82,6 +84,8 @@ def rank(
         task: its target's training rows with truth are what sources are judged by.
         by: scores (`medgraft.ranking.scorers`), the first of which decides; none takes the defaults.
         finetune_top: how many of the leaders to fine-tune and to score on the target's test rows.
+        finetune_seeds: how often to fine-tune each of them, with seed, seed + 1, ...; 5 or more tell their worth
+            from chance.
         method: to fine-tune them with.
         folder: keeps forward passes and fine-tuned models, so that a repeated call continues; None keeps nothing.
         resamples: of patients, for intervals of ranks.
@@ -93,7 +97,8 @@ def rank(
     Returns: a `Ranked`, whose `best` is the source to give to `adapt`.
 
     Raises:
-        SettingsError: an unknown score, or one that does not fit the target.
+        SettingsError: an unknown score, one that does not fit the target, or settings of fine-tuning that do not go
+            together.
         DataError: fewer than two sources, or no training rows with truth.
         ModelError: a source cannot be opened or cannot look at these images.
 
@@ -108,10 +113,7 @@ def rank(
     target = labelled_rows(task)
     scorers = find_scorers(by, target.kind)
     named = name_sources(sources)
-    if not 0 <= finetune_top <= len(named):
-        raise SettingsError(
-            "finetune_top", f"0 to {len(named)}, the number of sources", f"it is {finetune_top}", "Change it."
-        )
+    _check_fine_tuning(finetune_top, finetune_seeds, len(named))
     kept, place = Path(folder) if folder is not None else None, choose_device(device)
     cache = kept / CACHE if kept else None
 
@@ -124,20 +126,15 @@ def rank(
             {name: partial(look, source) for name, source in named.items()},
             scorers, target.units, resamples=resamples, seed=seed, advance=advance,
         )  # fmt: skip
-    evidence = _evidence(ranking, target, seed)
+    seeds = range(seed, seed + finetune_seeds)
+    evidence = _evidence(ranking, target, seed, seeds if finetune_top else ())
     models: dict[str, Model] = {}
-    for name in ranking.order[:finetune_top]:
-        run = Run(
-            kept / FINE_TUNED / _file_name(name) if kept else None,
-            seed=seed,
-            device=device,
-            progress=progress,
-        )
-        models[name] = adapt(named[name], task, method, run)
-        assert task.target is not None
-        evidence += evaluate(
-            models[name], task.target.split("test"), subject=name, seed=seed, examples=0, device=place
-        )
+    if finetune_top:
+        models, tested = fine_tune_leaders(
+            {name: named[name] for name in ranking.order[:finetune_top]}, task, method, seeds,
+            folder=kept / FINE_TUNED if kept else None, device=device, progress=progress,
+        )  # fmt: skip
+        evidence = with_reliability(evidence + tested, finetune_seeds)
     return Ranked(ranking, models, evidence)
 
 
@@ -235,16 +232,19 @@ def open_candidate(
         return open_source(name, kind="encode")
 
 
-def _file_name(source: str) -> str:
-    """A folder's name for a source, legible and its own.
+def _check_fine_tuning(top: int, seeds: int, sources: int) -> None:
+    if not 0 <= top <= sources:
+        raise SettingsError(
+            "finetune_top", f"0 to {sources}, the number of sources", f"it is {top}", "Change it."
+        )
+    if seeds < 1 or (seeds > 1 and not top):
+        raise SettingsError(
+            "finetune_seeds", "1 or more, and more than 1 only with finetune_top",
+            f"it is {seeds} with finetune_top={top}", "Give for example finetune_top=2 and finetune_seeds=5.",
+        )  # fmt: skip
 
-    >>> _file_name("packaged/efficientnet_lite0")
-    'packaged_efficientnet_lite0'
-    """
-    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in source).strip("._")
 
-
-def _evidence(ranking: Ranking, target: Cohort, seed: int) -> Evidence:
+def _evidence(ranking: Ranking, target: Cohort, seed: int, fine_tuning: Sequence[int]) -> Evidence:
     def about(table: pd.DataFrame) -> pd.DataFrame:
         return table.assign(cohort=target.name, seed=seed)
 
@@ -263,6 +263,7 @@ def _evidence(ranking: Ranking, target: Cohort, seed: int) -> Evidence:
         "what": "rank",
         "cohort": target.name,
         "seed": seed,
+        "fine_tuning_seeds": list(fine_tuning),
         "data": {"rows": len(target), "fingerprint": target.fingerprint(), "unit": target.unit_name},
         "decides": ranking.decides,
         "order": list(ranking.order),

@@ -12,6 +12,7 @@ from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_co
 from medgraft.errors import DataError
 
 if TYPE_CHECKING:
+    from medgraft.evidence import Evidence
     from medgraft.ranking.rank import Ranking
 
 
@@ -33,6 +34,9 @@ def rank(
     finetune_top: Annotated[
         int, typer.Option(min=0, help="Fine-tune so many of the leaders and score them on test rows.")
     ] = 0,
+    finetune_seeds: Annotated[
+        int, typer.Option(min=1, help="Fine-tune each so often; 5 or more tell their worth from chance.")
+    ] = 1,
     at: SitesOption = None,
     kind: KindOption = None,
     classes: ClassesOption = None,
@@ -59,6 +63,7 @@ def rank(
         Task(target=whole.at(*at) if at else whole),
         by=by or (),
         finetune_top=finetune_top,
+        finetune_seeds=finetune_seeds,
         folder=out,
         resamples=resamples,
         seed=seed,
@@ -69,9 +74,17 @@ def rank(
     page = report(ranked.evidence, out / "report.html", title=f"Source models for {whole.name}")
     if not quiet:
         _print_table(ranked.ranking)
+        _print_reliability(ranked.evidence)
         typer.echo(f"\nReport: {page}\nEvidence: {out / 'evidence'}")
     for warning in ranked.evidence.warnings:
         typer.echo(f"Warning: {warning}", err=True)
+
+
+def _print_reliability(evidence: Evidence) -> None:
+    """That fine-tuning tells the leaders apart; that it does not is a warning."""
+    table = evidence.tables.get("ranking_reliability")
+    if table is not None and table["tells_apart"].all():
+        typer.echo(f"\n{table['sentence'].iloc[0]}")
 
 
 def _print_table(ranking: Ranking) -> None:

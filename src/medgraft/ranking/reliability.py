@@ -44,22 +44,22 @@ class Reliability(NamedTuple):
         """What a reader must know before a score is judged by these trainings.
 
         >>> measure_reliability([[0.5, 0.5], [0.5, 0.5]]).sentence()
-        'Fine-tuning gave all 2 sources the same with each of 2 seeds: it does not tell them apart.'
+        'Fine-tuning gave these 2 sources the same with each of 2 seeds: it does not tell them apart.'
         """
         if math.isnan(self.f):
             return (
-                f"Fine-tuning gave all {self.sources} sources the same with each of {self.seeds} seeds: "
+                f"Fine-tuning gave these {self.sources} sources the same with each of {self.seeds} seeds: "
                 "it does not tell them apart."
             )
         if self.tells_apart:
             told = f"Fine-tuning itself tells at least some of these {self.sources} sources apart"
-            how = "more than seeds do"
+            how = "sources differ more"
         else:
             told = f"Fine-tuning itself hardly tells these {self.sources} sources apart"
-            how = "not clearly more than seeds do"
+            how = "sources do not differ clearly more"
         return (
             f"{told}: two of {self.seeds} seeds agree with a weighted tau of {self.seed_tau:.2f} on average, and "
-            f"sources differ {how} (standard deviation {self.between_sd:.2g} between sources, {self.seed_sd:.2g} "
+            f"{how} than seeds do (standard deviation {self.between_sd:.2g} between sources, {self.seed_sd:.2g} "
             f"between seeds; F({self.df_between}, {self.df_residual}) = {self.f:.1f}, critical {self.critical:.1f})."
         )
 

@@ -120,3 +120,46 @@ def test_the_cost_of_a_choice_is_told_against_always_the_baseline() -> None:
     assert [cost.decides for cost in found.costs] == [True, False, False, False]
     assert found.costs[-1].baseline == ("", "") and found.costs[-1].tau == ""
     assert outlook(read_regret(ranking_evidence()), set()) is None
+
+
+def test_leaders_tuned_with_several_seeds_are_judged_by_their_means() -> None:
+    evidence = ranking_evidence(fine_tuned=3, tunings=5, noise=0.01)
+    ranking, found = outcome(evidence)
+    means = evidence.facts.groupby("subject")["value"].mean()
+    assert {leader.source: leader.cell.value for leader in found.leaders} == pytest.approx(means.to_dict())
+    assert all(len(leader.cell.seeds) == 5 for leader in found.leaders)
+    choice = next(choice for choice in found.choices if choice.score == "log_me")
+    assert choice.regret == pytest.approx(means[SECOND] - means[FIRST])
+    assert (
+        f"fine-tuned with 5 seeds each, {SECOND} did best on average: AUROC"
+        in realised_sentences(ranking, found)[0]
+    )
+
+
+def test_only_seeds_of_the_ranking_count_where_several_rankings_stand_together() -> None:
+    evidence = ranking_evidence(seeds=(0, 7), fine_tuned=3, tunings=2, noise=0.01)
+    for ranking, found in outcomes(evidence):
+        assert found is not None and ranking.fine_tuning_seeds == (ranking.seed, ranking.seed + 1)
+        own = evidence.facts.query(f"subject == {FIRST!r} and seed in {list(ranking.fine_tuning_seeds)}")
+        assert found.leaders[0].cell.seeds == tuple(own["value"])
+        row = evidence.tables["ranking_reliability"].query(f"seed == {ranking.seed}").iloc[0]
+        assert ranking.reliability["sentence"] == row["sentence"]
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.3])
+def test_a_regret_that_may_be_chance_says_so(noise: float) -> None:
+    ranking, found = outcome(ranking_evidence(fine_tuned=3, tunings=5, noise=noise))
+    said = " ".join(realised_sentences(ranking, found))
+    assert ranking.reliability["tells_apart"] == (noise < 0.1)
+    assert ("Fine-tuning itself hardly tells them apart, so that this may be chance." in said) == (
+        noise > 0.1
+    )
+
+
+def test_a_right_choice_among_leaders_that_seeds_do_not_tell_apart_may_be_chance() -> None:
+    noisy = ranking_evidence(fine_tuned=2, tunings=5, noise=0.3)
+    ranking, found = outcome(with_facts(noisy, {FIRST: 0.9, SECOND: 0.8}))
+    assert realised_sentences(ranking, found)[0].endswith(
+        "LogME puts it first among them: no regret. Fine-tuning itself hardly tells them apart, so that this may be "
+        "chance."
+    )

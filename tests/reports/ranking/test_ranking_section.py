@@ -50,6 +50,21 @@ def test_a_ranking_has_every_part(fine_tuned: int) -> None:
     assert "Recorded on the way" not in text
 
 
+def test_the_reliability_stands_above_the_realised_regret() -> None:
+    for noise in (0.01, 0.3):
+        evidence = ranking_evidence(fine_tuned=4, tunings=5, noise=noise)
+        sentence = evidence.tables["ranking_reliability"]["sentence"].iloc[0]
+        assert ("hardly" in sentence) == (noise > 0.1)
+        text = text_of(evidence)
+        part = text.split("Did it come true?")[1]
+        assert sentence in part.split("gives away")[0]
+        assert "after fine-tuning, the mean of 5 seeds, with its interval" in part
+        assert "Recorded on the way" not in text
+    once = text_of(ranking_evidence(fine_tuned=4)).split("Did it come true?")[1]
+    assert "How far fine-tuning itself tells these sources apart was not measured." in once
+    assert "the mean of" not in once
+
+
 def test_the_page_is_one_file_that_nests_and_repeats() -> None:
     options = {"cohorts": ("H&E nuclei", "tissue"), "seeds": (0, 1), "fine_tuned": 3, "regret": True}
     page = make_page(ranking_evidence(**options), images=True, title="x")
@@ -85,9 +100,10 @@ def test_hostile_names_of_sources_and_scores_are_shown_and_not_run() -> None:
     "options",
     [
         {}, {"regret": True, "fine_tuned": 4, "cohorts": ("a", "b"), "seeds": (0, 3)},
+        {"fine_tuned": 3, "tunings": 5, "noise": 0.01}, {"fine_tuned": 3, "tunings": 2, "noise": 0.0},
         {"resampled": False, "names": ("log_me",), "fine_tuned": 1},
     ],
-    ids=["plain", "all", "little"],
+    ids=["plain", "all", "seeds", "seeds alike", "little"],
 )  # fmt: skip
 def test_numbers_of_rankings_fit_the_schema(options: dict) -> None:
     assert problems(report_numbers(ranking_evidence(**options)), SCHEMA, SCHEMA) == []
@@ -118,6 +134,22 @@ def test_numbers_are_those_of_the_evidence() -> None:
     assert made["expected_regret"][0]["against_best"] == 0.0218 and made["expected_regret"][-1]["tau"] is None
     none = report_numbers(small())
     assert none["source_rankings"] == [] and none["expected_regret"] == []
+
+
+def test_numbers_of_several_seeds_are_those_of_the_evidence() -> None:
+    evidence = ranking_evidence(fine_tuned=3, tunings=5, noise=0.01)
+    told = report_numbers(evidence)["source_rankings"][0]["realised"]
+    row = evidence.tables["ranking_reliability"].iloc[0]
+    assert told["reliability"] == {
+        name: row[name] for name in row.index if name not in ("cohort", "seed", "metric")
+    }
+    assert told["leaders"][1]["seeds"] == evidence.facts.query(f"subject == {SECOND!r}")["value"].tolist()
+    assert (
+        report_numbers(ranking_evidence(fine_tuned=3))["source_rankings"][0]["realised"]["reliability"]
+        is None
+    )
+    exact = ranking_evidence(fine_tuned=3, tunings=2)
+    assert report_numbers(exact)["source_rankings"][0]["realised"]["reliability"]["f"] is None  # infinite
 
 
 def test_where_no_score_ranks_the_page_still_says_why() -> None:

@@ -21,7 +21,7 @@ TEST = "test"
 
 
 class Leader(NamedTuple):
-    """A fine-tuned source and its test score."""
+    """A fine-tuned source and its test score, the mean over seeds."""
 
     source: str
     cell: Cell
@@ -58,13 +58,13 @@ class Realised(NamedTuple):
 
 
 def realised(ranking: SourceRanking, panels: Sequence[Panel]) -> Realised | None:
-    """Test scores of the ranking's own cohort and seed; None unless two of its sources have one."""
+    """Test scores of the ranking's own cohort and seeds, as means; None unless two of its sources have one."""
     panel = next(
         (one for one in panels if (one.cohort, one.split) == (ranking.cohort, TEST)), None
     )  # fmt: skip
     if panel is None:
         return None
-    own = replace(panel, facts=panel.facts[panel.facts["seed"] == ranking.seed])
+    own = replace(panel, facts=panel.facts[panel.facts["seed"].isin(ranking.fine_tuning_seeds)])
     leaders = []
     for source in ranking.sources:
         cell = make_cell(own, source, panel.main)
@@ -79,23 +79,26 @@ def realised(ranking: SourceRanking, panels: Sequence[Panel]) -> Realised | None
 
 def realised_sentences(ranking: SourceRanking, found: Realised) -> list[str]:
     """Which of the fine-tuned sources was best, and what starting from the first of the ranking gives away."""
-    label, sign = describe_score(found.metric).label, _sign(found.metric)
+    label, sign = describe_score(found.metric).label, sign_of(found.metric)
     best = max(found.leaders, key=lambda leader: sign * leader.cell.value)
     choice = next((one for one in found.choices if one.score == ranking.decides), None)
     chosen = [leader for leader in found.leaders if choice is not None and leader.source in choice.chosen]
     if choice is not None and choice.regret == 0:
         best = chosen[0]
+    seeds = max(len(leader.cell.seeds) for leader in found.leaders)
+    each, did = (f" with {seeds} seeds each", "did best on average") if seeds > 1 else ("", "did best")
     scored = _scored(found, label, best)
-    told = f"Of the {len(found.leaders)} sources that were fine-tuned, {best.source} did best: {scored}"
+    told = f"Of the {len(found.leaders)} sources that were fine-tuned{each}, {best.source} {did}: {scored}"
+    told_apart = bool(ranking.reliability.get("tells_apart", True))
+    chance = "" if told_apart else " Fine-tuning itself hardly tells them apart, so that this may be chance."
     if choice is None:
         return [f"{told}."]
     title, digits = score_title(ranking.decides), best.cell.digits
     if choice.regret == 0:
-        return [f"{told}. {title} puts it first among them: no regret."]
+        return [f"{told}. {title} puts it first among them: no regret.{chance}"]
     reached = number(float(np.mean([leader.cell.value for leader in chosen])), digits)
     verb = "reaches" if len(chosen) == 1 else "reach on average"
-    chance = ""
-    if len(chosen) == 1 and _overlap(chosen[0].cell, best.cell):
+    if told_apart and len(chosen) == 1 and _overlap(chosen[0].cell, best.cell):
         chance = " Their intervals overlap, so the order of the two may be chance."
     return [
         f"{told}. {named(choice.chosen)}, which {title} puts first among them, {verb} {reached}: a realised regret "
@@ -112,7 +115,12 @@ def _overlap(one: Cell, other: Cell) -> bool:
     return bool(one.interval and other.interval) and one.low <= other.high and other.low <= one.high
 
 
-def _sign(metric: str) -> float:
+def sign_of(metric: str) -> float:
+    """1 where higher values of a score are better, -1 where lower ones are.
+
+    >>> sign_of("dice"), sign_of("hd95_mm")
+    (1.0, -1.0)
+    """
     return -1.0 if describe_score(metric).higher_is_better is False else 1.0
 
 
@@ -123,8 +131,8 @@ def _choice(ranking: SourceRanking, score: str, metric: str, leaders: Sequence[L
         return None
     top = max(values.values())
     chosen = [leader for leader in leaders if values.get(leader.source) == top]
-    performance = np.array([_sign(metric) * leader.cell.value for leader in leaders])
-    reached = np.mean([_sign(metric) * leader.cell.value for leader in chosen])
+    performance = np.array([sign_of(metric) * leader.cell.value for leader in leaders])
+    reached = np.mean([sign_of(metric) * leader.cell.value for leader in chosen])
     return Choice(score, [leader.source for leader in chosen], float(performance.max() - reached))
 
 

@@ -10,7 +10,7 @@ from medgraft.evidence import Evidence
 from medgraft.reports.panels import Panel
 from medgraft.reports.ranking.leaders import Realised, realised
 from medgraft.reports.ranking.published_regret import COLUMNS, read_regret
-from medgraft.reports.ranking.source_ranking import NUMBERS, SourceRanking, read_rankings
+from medgraft.reports.ranking.source_ranking import NUMBERS, WHICH, SourceRanking, read_rankings
 
 Plain = dict[str, Any]
 
@@ -49,15 +49,20 @@ def _ranking(ranking: SourceRanking, found: Realised | None) -> Plain:
             {name: row[name] for name in ("score", "other", "tau", "sources")}
             for row in ranking.agreement.to_dict("records")
         ],
-        "realised": None if found is None else _realised(found),
+        "realised": None if found is None else _realised(ranking, found),
     }
 
 
-def _realised(found: Realised) -> Plain:
+def _realised(ranking: SourceRanking, found: Realised) -> Plain:
+    measured = {name: value for name, value in ranking.reliability.items() if name not in (*WHICH, "metric")}
     return {
         "metric": found.metric,
+        "reliability": measured or None,
         "leaders": [
-            {"source": leader.source, "value": leader.cell.value, "low": leader.cell.low, "high": leader.cell.high}
+            {
+                "source": leader.source, "value": leader.cell.value, "low": leader.cell.low, "high": leader.cell.high,
+                "seeds": list(leader.cell.seeds),
+            }
             for leader in found.leaders
         ],
         "choices": [choice._asdict() for choice in found.choices],

@@ -13,13 +13,19 @@ from medgraft.errors import DataError
 from medgraft.evidence import Evidence
 
 RANKING, PASSES, AGREEMENT, REGRET = "ranking", "ranking_passes", "ranking_agreement", "ranking_regret"
-TABLES = (RANKING, PASSES, AGREEMENT, REGRET)
+RELIABILITY = "ranking_reliability"
+TABLES = (RANKING, PASSES, AGREEMENT, REGRET, RELIABILITY)
 WHICH = ("cohort", "seed")
 NUMBERS = ("value", "rank", "low", "high", "seconds")
 FORMS = {
     RANKING: ("source", "score", *NUMBERS, "reason", "place", *WHICH),
     PASSES: ("source", "seconds", *WHICH),
     AGREEMENT: ("score", "other", "tau", "sources", *WHICH),
+    RELIABILITY: (
+        *("metric", "sources", "seeds", "seed_tau", "between_sd", "seed_sd"),
+        *("f", "df_between", "df_residual", "critical", "p", "mean_reliability", "tells_apart", "sentence"),
+        *WHICH,
+    ),
 }
 
 
@@ -34,6 +40,8 @@ class SourceRanking:
     decides: the score that the order goes by; empty where none tells the sources apart.
     images: that sources were judged by; 0 where unknown.
     unit: what intervals of ranks resample, in the plural; empty where unknown.
+    fine_tuning_seeds: that leaders were fine-tuned with.
+    reliability: how far fine-tuning tells the leaders apart, by name of the column; empty where it was not measured.
     """
 
     cohort: str
@@ -44,6 +52,8 @@ class SourceRanking:
     decides: str
     images: int
     unit: str
+    fine_tuning_seeds: tuple[int, ...]
+    reliability: dict[str, Any]
 
     @cached_property
     def sources(self) -> list[str]:
@@ -116,6 +126,7 @@ def _read(evidence: Evidence, cohort: str, seed: int) -> SourceRanking:
         {},
     )  # fmt: skip
     data = entry.get("data") or {}
+    reliability = _rows(evidence, RELIABILITY, cohort, seed).to_dict("records")
     return SourceRanking(
         cohort=cohort,
         seed=seed,
@@ -125,6 +136,8 @@ def _read(evidence: Evidence, cohort: str, seed: int) -> SourceRanking:
         decides=str(entry["decides"] or "") if "decides" in entry else _first_that_ranks(scores),
         images=int(data.get("rows") or 0),
         unit=str(data.get("unit") or ""),
+        fine_tuning_seeds=tuple(entry.get("fine_tuning_seeds") or (seed,)),
+        reliability={str(name): value for name, value in reliability[0].items()} if reliability else {},
     )
 
 

@@ -33,10 +33,13 @@ from medgraft.reports.wording import Score, counted, describe_score, number
 class Outcome(NamedTuple):
     """What fine-tuning the leaders showed: (score, what it chose, what that gives away), and scatters.
 
+    reliability: how far that tells the leaders apart, in a sentence.
     lines: some chart has a line.
     """
 
     tuned: int
+    seeds: int
+    reliability: str
     label: str
     choices: list[tuple[str, str, str]]
     charts: list[Chart]
@@ -116,8 +119,12 @@ def _summary(ranking: SourceRanking) -> str:
 def _outcome(ranking: SourceRanking, found: Realised, salt: str) -> Outcome:
     keys = source_keys(ranking, found)
     digits = found.leaders[0].cell.digits
+    seeds = max(len(leader.cell.seeds) for leader in found.leaders)
+    unknown = "How far fine-tuning itself tells these sources apart was not measured."
     return Outcome(
         tuned=len(found.leaders),
+        seeds=seeds,
+        reliability=str(ranking.reliability.get("sentence", unknown)),
         label=describe_score(found.metric).label,
         choices=[
             (score_title(choice.score), named(choice.chosen), number(choice.regret, digits))
