@@ -69,7 +69,7 @@ def test_tables_hold_what_fine_tuning_and_scores_gave(judged):
         "residual": 10,
     } or (np.isnan(performance.groupby("source", dropna=False)["size"].max()["mobile"]))
     assert set(scores["score"]) == set(BY)
-    assert scores.groupby("score").size().to_dict() == {name: 10 for name in BY}
+    assert scores.groupby("score").size().to_dict() == dict.fromkeys(BY, 10)
     assert (scores["own"] == (scores["source"] == "own")).all()
 
 
