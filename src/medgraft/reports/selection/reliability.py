@@ -81,7 +81,7 @@ def told_apart(selection: Selection) -> str:
 
 
 def agreement_of_seeds(selection: Selection) -> str:
-    """How much sources differ beside seeds, and how far the order under one seed is that under another; may be empty."""
+    """How much sources differ beside seeds, and how far the order under one seed is that under another, if known."""
     parts = []
     for names, where in ((selection.readable, "are"), (selection.unreadable, "are not")):
         rows = selection.reliability[selection.reliability["cohort"].isin(names)]
