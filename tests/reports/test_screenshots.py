@@ -38,7 +38,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
         "lonely": grid_evidence(seeds=1, targets=("Porto",), forgetting=False, failures=False),
         "ranking": ranking_evidence(regret=True, cohorts=("H&E nuclei", "simulated tissue")),
         "leaders": ranking_evidence(fine_tuned=4, regret=True),
-        "selection": grid_evidence() + selection_evidence(),
+        "selection": grid_evidence(seeds=1, targets=("Porto",)) + selection_evidence(),
         "one_seed": selection_evidence(seeds=1, targets=("nuclei", "zones"), names=("log_me", "sfda")),
     }
     paths = {

@@ -90,6 +90,13 @@ def test_targets_where_sources_are_not_told_apart_are_marked_in_every_judgement(
     assert "where told apart" in costs and "Losses on lesions, where sources are not told apart, are" in costs
 
 
+def test_where_no_target_can_be_read_the_costs_are_pale_too() -> None:
+    noise = selection_evidence(targets=("lesions",), names=("log_me", "linear_probe"))
+    costs = page_of(noise).split(f"{PARTS[4]}<", 1)[1].split("<details", 1)[0]
+    assert costs.count("not to be read") == 2 and costs.count('<td class="unread">') == 2 * 4
+    assert "where told apart" not in costs
+
+
 def test_other_pages_say_nothing_of_choosing_sources() -> None:
     for evidence in (grid_evidence(), ranking_evidence()):
         assert "Choosing the source" not in text_of(evidence)

@@ -91,10 +91,11 @@ def _lost_by_rule(selection: Selection, rule: str) -> list[float]:
 
 
 def least_losing(selection: Selection) -> list[str]:
-    """The scores whose choices lose least against the best source, several where they are equal."""
+    """The scores whose choices lose least against the best source; of equal ones first that with the highest tau."""
     known = selection.judged.dropna(subset=["against_best"])
     least = known["against_best"].min()
-    return [str(name) for name in known.loc[known["against_best"] <= least + LEAST, "score"]]
+    equal = set(known.loc[known["against_best"] <= least + LEAST, "score"])
+    return [name for name in selection.names if name in equal]
 
 
 def regrets(selection: Selection) -> list[Regret]:
