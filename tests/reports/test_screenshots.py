@@ -13,6 +13,7 @@ from tests.reports.chromium import CHROMIUM, Chromium, Shot
 from tests.reports.grid_evidence import grid_evidence
 from tests.reports.ranking_evidence import ranking_evidence
 from tests.reports.saved_models import evaluated, saved_model
+from tests.reports.selection_evidence import selection_evidence
 
 from medgraft.evidence import Evidence
 from medgraft.reports import model_card, report
@@ -22,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no page was looked at"),
 ]
 DESK, PHONE = 1280, 390
-PAGES = ("plain", "grid", "sites", "lonely", "ranking", "leaders", "card")
+PAGES = ("plain", "grid", "sites", "lonely", "ranking", "leaders", "selection", "one_seed", "card")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
         "lonely": grid_evidence(seeds=1, targets=("Porto",), forgetting=False, failures=False),
         "ranking": ranking_evidence(regret=True, cohorts=("H&E nuclei", "simulated tissue")),
         "leaders": ranking_evidence(fine_tuned=4, regret=True, tunings=5, noise=0.2),
+        "selection": grid_evidence(seeds=1, targets=("Porto",)) + selection_evidence(),
+        "one_seed": selection_evidence(seeds=1, targets=("nuclei", "zones"), names=("log_me", "sfda")),
     }
     paths = {
         name: report(one, folder / f"{name}.html", title=f"A {name} report") for name, one in made.items()
@@ -54,7 +57,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 @pytest.fixture(scope="module")
 def shots(pages: dict[str, Path], browser: Chromium) -> dict[tuple[str, int], Shot]:
     taken = {
-        (name, width): browser.shoot(pages[name], width, dark=name in ("sites", "leaders"), unfold=True)
+        (name, width): browser.shoot(
+            pages[name], width, dark=name in ("sites", "leaders", "one_seed"), unfold=True
+        )
         for name in PAGES
         for width in (DESK, PHONE)
     }

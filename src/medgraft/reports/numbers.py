@@ -20,6 +20,7 @@ from medgraft.reports.grids.worst_units import worst_units
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.ranking.numbers import ranking_numbers, regret_numbers
 from medgraft.reports.report import refuse_no_facts
+from medgraft.reports.selection.numbers import selection_numbers
 from medgraft.reports.subgroups import group_scores
 from medgraft.reports.wording import describe_score
 
@@ -70,6 +71,7 @@ def report_numbers(evidence: Evidence, *, title: str = "medgraft report") -> Pla
         "grid": None if grid is None else _grid(evidence, grid, panels),
         "source_rankings": ranking_numbers(evidence, panels),
         "expected_regret": regret_numbers(evidence),
+        "source_selections": selection_numbers(evidence),
     }
     plain: Plain = _plain(found)
     return plain

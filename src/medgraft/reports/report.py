@@ -29,6 +29,8 @@ from medgraft.reports.predictions import (
 from medgraft.reports.provenance import make_account
 from medgraft.reports.ranking.source_ranking import RANKING
 from medgraft.reports.ranking.view import make_rankings_view
+from medgraft.reports.selection.source_selection import PERFORMANCE
+from medgraft.reports.selection.view import make_selections_view
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
@@ -97,7 +99,7 @@ def refuse_no_facts(evidence: Evidence) -> None:
     Raises:
         DataError: it holds no facts, nor a grid (of which every cell may have failed), nor a ranking of sources.
     """
-    if evidence.facts.empty and not {"grid", RANKING} & set(evidence.tables):
+    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE} & set(evidence.tables):
         raise DataError(
             "report",
             "evidence with facts",
@@ -111,12 +113,13 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
     panels = make_panels(evidence)
     grid = read_grid(evidence)
     views = [_make_view(evidence, grid, panel, number, images) for number, panel in enumerate(panels, 1)]
-    sources = make_rankings_view(evidence, panels)
+    sources, selections = make_rankings_view(evidence, panels), make_selections_view(evidence, grid)
     shown = set(evidence.facts["metric"])
     return open_template("report.html").render(
         title=title,
         grid=make_grid_view(evidence, grid, panels) if grid is not None else None,
         sources=sources,
+        selections=selections,
         views=views,
         caveats=caveats(evidence),
         curves=learning_curves(evidence),
@@ -128,7 +131,7 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         pictures_left_out=0 if images else len(evidence.images),
         glossary=[
             *(score for score in map(describe_score, in_order(shown)) if score.meaning),
-            *sources.glossary,
+            *dict.fromkeys([*sources.glossary, *selections.glossary]),
         ],
     )
 

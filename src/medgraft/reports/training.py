@@ -12,6 +12,7 @@ from medgraft.evidence import Evidence
 from medgraft.reports.charts import Chart, Line, learning_curve
 from medgraft.reports.panels import SEEDED
 from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
+from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABLES
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
@@ -19,6 +20,7 @@ SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("grid", "ranks", "critical_difference", "difference_tests"),
     *RANKING_TABLES,
+    *SELECTION_TABLES,
 )
 WITHHELD = {"unit", "patient", "patients"}
 ROWS_SHOWN = 12

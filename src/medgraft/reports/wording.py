@@ -147,6 +147,19 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def short_duration(seconds: float) -> str:
+    """Seconds that may be very few; empty where unknown.
+
+    >>> short_duration(0.0004), short_duration(0.0123), short_duration(4.25), short_duration(float("nan"))
+    ('< 1 ms', '12 ms', '4.2 s', '')
+    """
+    if not math.isfinite(seconds):
+        return ""
+    if seconds < 0.001:
+        return "< 1 ms"
+    return f"{1000 * seconds:.0f} ms" if seconds < 0.95 else duration(seconds)
+
+
 def counted(number_of: int, noun: str) -> str:
     """A count and its noun, in the plural unless it is one.
 

@@ -108,7 +108,7 @@ def site_maps(grid: Grid, panels: Sequence[Panel], every_budget: bool = False) -
                 (str(source), [_site_cell(scored.get(name), name, of_source) for name in grid.targets])
                 for source, of_source in at.groupby("source", sort=False)
             ]
-            maps.append(SiteMap(str(method), _budget(at), grid.targets, rows))
+            maps.append(SiteMap(str(method), budget_text(at), grid.targets, rows))
     return _shaded(maps, scored)
 
 
@@ -147,10 +147,10 @@ def _shaded(maps: list[SiteMap], panels: Mapping[str, Panel]) -> list[SiteMap]:
     ]
 
 
-def _budget(cells: pd.DataFrame) -> str:
+def budget_text(cells: pd.DataFrame) -> str:
     """A budget in words, with the number of images that it was.
 
-    >>> _budget(pd.DataFrame({"budget": [4], "budget_by": ["patient"], "labelled_images": [24]}))
+    >>> budget_text(pd.DataFrame({"budget": [4], "budget_by": ["patient"], "labelled_images": [24]}))
     '4 patients, 24 labelled images'
     """
     budget, by = int(cells["budget"].iloc[0]), str(cells["budget_by"].iloc[0])

@@ -12,7 +12,7 @@ from medgraft.reports.grids.ranking import RankScale
 from medgraft.reports.ranking.headline import rank_span, rank_text
 from medgraft.reports.ranking.source_ranking import SourceRanking
 from medgraft.reports.ranking.titles import score_title
-from medgraft.reports.wording import duration, number
+from medgraft.reports.wording import duration, number, short_duration
 
 
 class ScoreCell(NamedTuple):
@@ -143,9 +143,12 @@ def times(ranking: SourceRanking) -> Times:
     """What looking at the target cost, and what each score cost."""
     columns = {"forward pass": pd.Series(ranking.passes, dtype=float).reindex(ranking.sources)}
     columns |= {score_title(name): ranking.of(name)["seconds"] for name in ranking.names}
-    rows = [(source, [_seconds(column[source]) for column in columns.values()]) for source in ranking.sources]
+    rows = [
+        (source, [short_duration(column[source]) for column in columns.values()])
+        for source in ranking.sources
+    ]
     sums = [float(np.nansum(column)) for column in columns.values()]
-    rows.append(("all", [_seconds(total) for total in sums]))
+    rows.append(("all", [short_duration(total) for total in sums]))
     sentence = f"Forward passes took {duration(sums[0])}, all scores together {duration(sum(sums[1:]))}."
     return Times(list(columns), rows, sentence)
 
@@ -182,11 +185,3 @@ def _tau(taus: dict[frozenset[str], float], one: str, other: str) -> tuple[str, 
         return "", 0.0
     tau = taus.get(frozenset((one, other)), math.nan)
     return (number(tau, 2), max(0.0, tau)) if math.isfinite(tau) else ("–", 0.0)
-
-
-def _seconds(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return ""
-    if seconds < 0.001:
-        return "< 1 ms"
-    return f"{1000 * seconds:.0f} ms" if seconds < 0.95 else duration(seconds)

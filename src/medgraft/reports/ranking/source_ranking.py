@@ -91,8 +91,8 @@ def read_rankings(evidence: Evidence) -> list[SourceRanking]:
     return [_read(evidence, str(cohort), int(seed)) for cohort, seed in _pairs(table)]
 
 
-def refuse_gaps(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Refuse a table of another form.
+def refuse_gaps(name: str, table: pd.DataFrame, columns: Sequence[str], verb: str = "rank") -> None:
+    """Refuse a table of another form; `verb` is the command that writes it.
 
     Raises:
         DataError: it lacks a column.
@@ -101,7 +101,7 @@ def refuse_gaps(name: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
     if missing:
         raise DataError(
             f"The table '{name}'", f"the columns {', '.join(columns)}", f"it lacks {', '.join(missing)}",
-            "Write the evidence again with `medgraft rank`.",
+            f"Write the evidence again with `medgraft {verb}`.",
         )  # fmt: skip
 
 
