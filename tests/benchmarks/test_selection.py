@@ -162,12 +162,13 @@ def test_rankings_that_cannot_be_are_refused(zoo, ranking, told):
 
 def test_two_methods_or_an_unknown_cohort_are_refused(zoo):
     two = {name: {"method": "simple_baseline"} for name in ("a", "b")}
-    bad = zoo(methods=two)
+    bad = zoo(methods=two, metric="brier")
     bad["sources"]["own"]["cohorts"] = ["disks A"]
     with pytest.raises(GridError) as refused:
         make_plan(bad)
     problems = "\n".join(refused.value.problems)
     assert "methods needs one method at most" in problems
+    assert "metric needs in a grid that ranks sources a score of which more is better" in problems
     assert (
         "sources.own.cohorts needs cohorts of the grid" in problems and "did you mean 'discs A'" in problems
     )

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from medgraft.models.model import Model
 
 SCORED = ("classify", "multilabel", "segment")
+ERRORS = ("brier", "ece")
+"""Of `MEASURES`, those of which less is better."""
 
 
 class Checks:
@@ -223,6 +225,11 @@ class Checks:
                 f"it names {len(self.grid.methods)}",
                 "Keep the one that sources are to be fine-tuned with.",
             )
+        if self.grid.metric in ERRORS:
+            self._refuse(
+                "metric", "in a grid that ranks sources a score of which more is better",
+                f"{self.grid.metric} is an error", "Choose auroc or another.",
+            )  # fmt: skip
         for name, cohort in self.cohorts.items():
             with self.collected("ranking.by"):
                 self.scores[name] = tuple(one.name for one in find_scorers(ranking.by, cohort.kind))

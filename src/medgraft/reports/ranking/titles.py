@@ -36,6 +36,9 @@ TITLES = {
         "adaptability (architectures)",
         "label predictability and feature update, each scaled over these architectures and reversed.",
     ),
+    "performance_elsewhere": Score(
+        "performance elsewhere", "how well the source did on the other targets; it never looks at this one."
+    ),
     "pixel_leep": Score("LEEP of pixels", "how well the source's own classes foretell the masks, pixel by pixel."),
     "cc_fv": Score("CC-FV", "whether pixels of a class look alike in all images while features still vary within one."),
 }  # fmt: skip
