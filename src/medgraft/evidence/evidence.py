@@ -47,7 +47,8 @@ class Evidence:
             "ranking": source, score, value, rank, low, high, seconds, reason, place (0 is first), cohort, seed;
             "ranking_passes": source, seconds, cohort, seed; "ranking_agreement": score, other, tau, sources, cohort,
             seed; "ranking_regret": score, tau, against_best, low, high, against_baseline, baseline_low,
-            baseline_high.
+            baseline_high; "ranking_projections": source, stage (before, after, nca, lda), x, y, label, cohort, seed;
+            "ranking_projection_scores": source, stage, neighbours, dimensions, reason, cohort, seed.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 
