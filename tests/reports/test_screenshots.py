@@ -36,7 +36,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
         "sites": grid_evidence(sources=sources, gpu=True, intervals=False),
         "lonely": grid_evidence(seeds=1, targets=("Porto",), forgetting=False, failures=False),
         "ranking": ranking_evidence(regret=True, cohorts=("H&E nuclei", "simulated tissue")),
-        "leaders": ranking_evidence(fine_tuned=4, regret=True),
+        "leaders": ranking_evidence(
+            fine_tuned=4,
+            regret=True,
+            stages={"before": 1280, "after": 1280, "nca": 50, "lda": 1},
+            classes=("benign", "malignant"),
+        ),
     }
     paths = {
         name: report(one, folder / f"{name}.html", title=f"A {name} report") for name, one in made.items()
