@@ -127,28 +127,26 @@ class TestFewImages:
         features, labels = self.images(apart, 6)
         assert self.width(project_by_lda(features, labels), labels) > narrowest
 
-    def test_new_images_show_which_of_the_two_learned_something(self):
-        features, labels = self.images(10.0, 6)
-        new, its_labels = self.images(10.0, 7)
+    @pytest.mark.parametrize(
+        ("project", "variant", "apart", "here", "new"),  # as docs/ranking.md prints them
+        [
+            (project_by_lda, "as_published", 0.0, 1.0, 0.49),
+            (project_by_lda, "as_published", 10.0, 1.0, 1.0),
+            (project_by_lda, "scale_free", 0.0, 0.58, 0.51),
+            (project_by_lda, "scale_free", 10.0, 0.98, 0.90),
+            (project_by_nca, "scale_free", 0.0, 0.66, 0.51),
+            (project_by_nca, "scale_free", 10.0, 0.73, 0.53),
+        ],
+    )
+    def test_new_images_show_whether_something_was_learned(self, project, variant, apart, here, new):
+        features, labels = self.images(apart, 6)
+        others, its_labels = self.images(apart, 7)
         centre = features.mean(axis=0)
-
-        def on_new(projected: np.ndarray) -> float:
-            # both maps lie in the span of the images, so that the smallest map with these values is theirs
-            matrix, *_ = np.linalg.lstsq(features - centre, projected, rcond=None)
-            return nearest_neighbours((new - centre) @ matrix, its_labels)
-
-        assert on_new(project_by_lda(features, labels, variant="as_published")) > 0.95
-        assert on_new(project_by_lda(features, labels)) > 0.85
-        assert on_new(project_by_nca(features, labels)) < 0.7
-
-    def test_labels_without_relation_are_told_apart_on_these_images_only(self):
-        features, labels = self.images(0.0, 6)
-        new, its_labels = self.images(0.0, 7)
-        centre = features.mean(axis=0)
-        projected = project_by_lda(features, labels, variant="as_published")
+        projected = project(features, labels, variant=variant)
+        # both maps lie in the span of the images, so that the smallest map with these values is theirs
         matrix, *_ = np.linalg.lstsq(features - centre, projected, rcond=None)
-        assert nearest_neighbours(projected, labels) == 1
-        assert nearest_neighbours((new - centre) @ matrix, its_labels) == pytest.approx(0.5, abs=0.06)
+        assert nearest_neighbours(projected, labels) == pytest.approx(here, abs=0.02)
+        assert nearest_neighbours((others - centre) @ matrix, its_labels) == pytest.approx(new, abs=0.02)
 
 
 def test_a_layout_keeps_neighbours_and_repeats():
