@@ -19,6 +19,7 @@ from medgraft.models.model import Model
 from medgraft.ranking import measure_reliability
 from medgraft.ranking.scores.leep import leep
 from medgraft.ranking.scores.log_me import log_me
+from medgraft.ranking.scores.nearest_neighbours import nearest_neighbours
 from medgraft.reports.ranking.source_ranking import read_rankings
 from medgraft.testing import make_cohort, make_model
 from tests.reports.ranking_evidence import SOURCES, ranking_evidence
@@ -191,6 +192,47 @@ def test_a_leader_without_a_score_for_one_seed_is_left_out():
     assert with_reliability(told(scores), 2).tables["ranking_reliability"]["sources"].tolist() == [2]
     scores[SECOND] = [0.8, np.nan]
     assert "ranking_reliability" not in with_reliability(told(scores), 2).tables
+
+
+def test_the_best_sources_features_are_laid_out_before_and_after_fine_tuning(task, tmp_path):
+    method = mg.methods.FineTune(schedule={"epochs": 1, "steps_per_epoch": 1})
+    sources = ["random/test_resnet", "random/test_efficientnet"]
+    ranked = mg.rank(
+        sources, task, by=["nearest_neighbours"], finetune_top=1, method=method, folder=tmp_path, resamples=0
+    )
+    rows = task.target.split("train")
+    scores = ranked.evidence.tables["ranking_projection_scores"].set_index("stage")
+    assert list(scores.index) == ["before", "after", "nca", "lda"] and set(scores["source"]) == {ranked.best}
+    assert scores.loc["before", "neighbours"] == ranked.table.loc[ranked.best, "nearest_neighbours"]
+    tuned = extract_features(ranked.models[ranked.best], rows).numpy()
+    assert scores.loc["after", "neighbours"] == nearest_neighbours(tuned, rows.labels)
+    assert scores.loc["after", "dimensions"] == tuned.shape[1]
+    points = ranked.evidence.tables["ranking_projections"]
+    assert list(points.columns) == ["source", "stage", "x", "y", "label", "cohort", "seed"]
+    counts = dict(zip(rows.classes, np.bincount(rows.labels)))
+    for _, own in points.groupby("stage"):
+        assert own["label"].value_counts().to_dict() == counts
+
+
+def test_layouts_can_be_left_out_and_cost_no_pass(task, monkeypatch):
+    sources = {"one": make_model("classify"), "other": make_model("classify")}
+    own, looked = type(sources["one"]).features, []
+    monkeypatch.setattr(
+        type(sources["one"]), "features", lambda model, images: looked.append(1) or own(model, images)
+    )
+    for projections in (True, False):
+        before = len(looked)
+        ranked = mg.rank(sources, task, by=["log_me"], resamples=0, projections=projections)
+        assert len(looked) - before == 2, "a batch for each source"
+        assert ("ranking_projections" in ranked.evidence.tables) is projections
+
+
+def test_other_targets_are_not_laid_out():
+    target = make_cohort("multilabel", patients=18)
+    ranked = mg.rank(
+        ["random/test_resnet", "random/test_vit"], mg.Task(target=target), by=["log_me"], resamples=0
+    )
+    assert "ranking_projections" not in ranked.evidence.tables
 
 
 def test_segmentation_is_judged_by_pixels(tmp_path):

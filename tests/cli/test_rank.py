@@ -37,6 +37,27 @@ def test_sources_are_told_best_first(medgraft, on_disk, tmp_path):
     assert "LogME" in (out / "report.html").read_text("utf-8")
 
 
+def test_layouts_can_be_left_out(medgraft, on_disk, tmp_path):
+    words = (
+        "rank",
+        on_disk("classify"),
+        *SOURCES,
+        "--by",
+        "log_me",
+        "--resamples",
+        "0",
+        "--device",
+        "cpu",
+        "--quiet",
+    )
+    for option, there in (((), True), (("--no-projections",), False)):
+        told = medgraft(*words, "--out", tmp_path / "out", *option)
+        assert told.exit_code == 0, told.output
+        assert (
+            "What the first source sees" in (tmp_path / "out" / "report.html").read_text("utf-8")
+        ) is there
+
+
 def test_what_is_wrong_is_told_before_a_model_is_opened(medgraft, on_disk, tmp_path):
     table = on_disk("classify")
     for words, said in (

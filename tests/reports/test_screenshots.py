@@ -37,7 +37,14 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
         "sites": grid_evidence(sources=sources, gpu=True, intervals=False),
         "lonely": grid_evidence(seeds=1, targets=("Porto",), forgetting=False, failures=False),
         "ranking": ranking_evidence(regret=True, cohorts=("H&E nuclei", "simulated tissue")),
-        "leaders": ranking_evidence(fine_tuned=4, regret=True, tunings=5, noise=0.2),
+        "leaders": ranking_evidence(
+            fine_tuned=4,
+            regret=True,
+            tunings=5,
+            noise=0.2,
+            stages={"before": 1280, "after": 1280, "nca": 50, "lda": 1},
+            classes=("benign", "malignant"),
+        ),
         "selection": grid_evidence(seeds=1, targets=("Porto",)) + selection_evidence(),
         "one_seed": selection_evidence(seeds=1, targets=("nuclei", "zones"), names=("log_me", "sfda")),
     }

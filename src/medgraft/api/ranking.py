@@ -13,6 +13,7 @@ import pandas as pd
 
 from medgraft.api.adaptation import adapted_model
 from medgraft.api.leaders import fine_tune_leaders, with_reliability
+from medgraft.api.projections import choose_shown
 from medgraft.engine.distributed import choose_device
 from medgraft.engine.progress import progress_bar
 from medgraft.engine.randomness import seeded
@@ -74,6 +75,7 @@ def rank(
     seed: int = 0,
     batch_size: int = 32,
     device: Literal["auto", "cpu", "cuda"] = "cpu",
+    projections: bool = True,
     progress: bool | None = None,
 ) -> Ranked:
     """Tell which source model to start from, without fine-tuning them all, and how much the answer is worth.
@@ -92,6 +94,8 @@ def rank(
         seed: of resamples and of fine-tuning.
         batch_size: images per forward pass.
         device: "cpu", "cuda" or "auto".
+        projections: lay out the best source's features for the report (t-SNE): some seconds for some hundred images.
+            Of targets with one label per image only.
         progress: show a bar; None shows it at a terminal.
 
     Returns: a `Ranked`, whose `best` is the source to give to `adapt`.
@@ -116,14 +120,19 @@ def rank(
     _check_fine_tuning(finetune_top, finetune_seeds, len(named))
     kept, place = Path(folder) if folder is not None else None, choose_device(device)
     cache = kept / CACHE if kept else None
+    pass_over = partial(gather_material, cache=cache, batch_size=batch_size, device=place, seed=seed)
+    shown = choose_shown(target, seed) if projections else None
 
-    def look(source: str | Path | Model) -> Material:
+    def look(name: str, source: str | Path | Model) -> Material:
         model = source if isinstance(source, Model) else open_candidate(source, target, seed)
-        return gather_material(model, target, cache=cache, batch_size=batch_size, device=place, seed=seed)
+        material = pass_over(model, target)
+        if shown is not None:
+            shown.keep(name, material)
+        return material
 
     with progress_bar("sources", len(named), progress) as advance:
         ranking = rank_sources(
-            {name: partial(look, source) for name, source in named.items()},
+            {name: partial(look, name, source) for name, source in named.items()},
             scorers, target.units, resamples=resamples, seed=seed, advance=advance,
         )  # fmt: skip
     seeds = range(seed, seed + finetune_seeds)
@@ -135,6 +144,8 @@ def rank(
             folder=kept / FINE_TUNED if kept else None, device=device, progress=progress,
         )  # fmt: skip
         evidence = with_reliability(evidence + tested, finetune_seeds)
+    if shown is not None and ranking.decides:
+        evidence += shown.evidence(ranking.best, models.get(ranking.best), pass_over)
     return Ranked(ranking, models, evidence)
 
 

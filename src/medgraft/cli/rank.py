@@ -45,6 +45,13 @@ def rank(
     ] = 50,
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    projections: Annotated[
+        bool,
+        typer.Option(
+            "--projections/--no-projections",
+            help="Draw the images as the best source sees them, or save the seconds.",
+        ),
+    ] = True,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no table.")] = False,
 ) -> None:
     """Tell which source model to start from, without fine-tuning them all.
@@ -68,6 +75,7 @@ def rank(
         resamples=resamples,
         seed=seed,
         device=device,  # type: ignore[arg-type]
+        projections=projections,
         progress=False if quiet else None,
     )
     ranked.evidence.save(out / "evidence")

@@ -48,7 +48,9 @@ class Evidence:
             "ranking_passes": source, seconds, cohort, seed; "ranking_agreement": score, other, tau, sources, cohort,
             seed; "ranking_regret": score, tau, against_best, low, high, against_baseline, baseline_low,
             baseline_high; "ranking_reliability": cohort, seed, metric, the fields of
-            `medgraft.ranking.reliability.Reliability`, tells_apart, sentence.
+            `medgraft.ranking.reliability.Reliability`, tells_apart, sentence;
+            "ranking_projections": source, stage (before, after, nca, lda), x, y, label, cohort, seed;
+            "ranking_projection_scores": source, stage, neighbours, dimensions, reason, cohort, seed.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 

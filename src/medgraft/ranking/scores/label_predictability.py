@@ -66,23 +66,52 @@ def label_predictability(
     inputs = check_inputs(WHO, features, labels)
     _refuse_size(inputs, folds)
     check_spread(WHO, inputs.features)
-    points = inputs.features.astype(np.float64)
+    points = scale_points(inputs.features, variant)
+    if folds is not None:
+        return _held_out(points, inputs.labels, folds)
+    projected = fit_projection(points, inputs.labels).transform(points)
+    return neighbour_agreement(projected, inputs.labels, exclude_self=exclude_self)
+
+
+def scale_points(
+    features: NDArray[np.floating], variant: Literal["scale_free", "as_published"]
+) -> NDArray[np.float64]:
+    """Give features as the projection sees them: (n, D) float64, new; "as_published" changes no number.
+
+    >>> scale_points(np.array([[1.0, 1.0], [3.0, 1.0]]), "scale_free").tolist()
+    [[-1.0, 0.0], [1.0, 0.0]]
+    """
+    points = features.astype(np.float64)
     if variant != "as_published":
         points -= points.mean(axis=0)
         points /= np.sqrt(np.square(points).sum() / len(points))  # all variances together are 1
-    if folds is not None:
-        return _held_out(points, inputs.labels, folds)
-    projected = _fit_projection(points, inputs.labels).transform(points)
-    return neighbour_agreement(projected, inputs.labels, exclude_self=exclude_self)
+    return points
+
+
+def fit_projection(points: NDArray[np.float64], labels: NDArray[np.int64]) -> NeighborhoodComponentsAnalysis:
+    """Fit the projection of (n, D) points that suits their labels best, to 50 dimensions or D where that is fewer."""
+    from sklearn.neighbors import NeighborhoodComponentsAnalysis
+
+    dimensions = min(DIMENSIONS, points.shape[1])
+    return NeighborhoodComponentsAnalysis(n_components=dimensions, random_state=SEED).fit(points, labels)
+
+
+def refuse_many(who: str, count: int) -> None:
+    """Refuse more images than all pairs can be compared of.
+
+    Raises:
+        ShapeError: there are more than 10 000.
+    """
+    if count > MOST_IMAGES:
+        raise ShapeError(
+            who, f"at most {MOST_IMAGES} images, because it compares all pairs", f"there are {count}",
+            "Draw a part of them.",
+        )  # fmt: skip
 
 
 def _refuse_size(inputs: Inputs, folds: int | None) -> None:
     count, smallest = len(inputs.labels), int(np.bincount(inputs.labels).min())
-    if count > MOST_IMAGES:
-        raise ShapeError(
-            WHO, f"at most {MOST_IMAGES} images, because it compares all pairs", f"there are {count}",
-            "Draw a part of them.",
-        )  # fmt: skip
+    refuse_many(WHO, count)
     if folds is not None and folds < 2:
         raise SettingsError(WHO, "two folds or more", f"folds is {folds}", "Take 5, or leave it out.")
     if count < NEIGHBOURS + 2 or (folds is not None and count - -(-count // folds) < NEIGHBOURS):
@@ -102,15 +131,8 @@ def _held_out(points: NDArray[np.float64], labels: NDArray[np.int64], folds: int
 
     shares = np.empty(len(labels))
     for seen, held in StratifiedKFold(folds, shuffle=True, random_state=SEED).split(points, labels):
-        projection = _fit_projection(points[seen], labels[seen])
+        projection = fit_projection(points[seen], labels[seen])
         search = NearestNeighbors(n_neighbors=NEIGHBOURS).fit(projection.transform(points[seen]))
         nearest = search.kneighbors(projection.transform(points[held]), return_distance=False)
         shares[held] = (labels[seen][nearest] == labels[held, None]).mean(axis=1)
     return float(shares.mean())
-
-
-def _fit_projection(points: NDArray[np.float64], labels: NDArray[np.int64]) -> NeighborhoodComponentsAnalysis:
-    from sklearn.neighbors import NeighborhoodComponentsAnalysis
-
-    dimensions = min(DIMENSIONS, points.shape[1])
-    return NeighborhoodComponentsAnalysis(n_components=dimensions, random_state=SEED).fit(points, labels)

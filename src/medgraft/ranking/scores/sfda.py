@@ -68,8 +68,8 @@ def sfda(
     return float(second[np.arange(len(second)), inputs.labels].mean())
 
 
-def measure_scatter(inputs: Inputs) -> Scatter:
-    """Measure where the classes lie and how wide they are.
+def measure_scatter(inputs: Inputs, who: str = "SFDA") -> Scatter:
+    """Measure where the classes lie and how wide they are, for the score or projection named `who`.
 
     Raises:
         UndefinedError: images of one class do not differ.
@@ -87,7 +87,7 @@ def measure_scatter(inputs: Inputs) -> Scatter:
     rounding = (8 * np.finfo(np.float64).eps) ** 2 * np.square(means).mean()  # a mean's, of equal numbers
     if np.trace(within) <= rounding * len(within):
         raise UndefinedError(
-            "SFDA", "features that differ between images of one class", "they do not", "Leave this model out."
+            who, "features that differ between images of one class", "they do not", "Leave this model out."
         )
     return Scatter(sizes / len(inputs.labels), means, within)
 

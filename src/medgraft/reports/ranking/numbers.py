@@ -9,6 +9,7 @@ from typing import Any
 from medgraft.evidence import Evidence
 from medgraft.reports.panels import Panel
 from medgraft.reports.ranking.leaders import Realised, realised
+from medgraft.reports.ranking.projections import projection_numbers
 from medgraft.reports.ranking.published_regret import COLUMNS, read_regret
 from medgraft.reports.ranking.source_ranking import NUMBERS, WHICH, SourceRanking, read_rankings
 
@@ -17,7 +18,10 @@ Plain = dict[str, Any]
 
 def ranking_numbers(evidence: Evidence, panels: Sequence[Panel]) -> list[Plain]:
     """Every ranking with its scores, their agreement and what fine-tuning showed."""
-    return [_ranking(ranking, realised(ranking, panels)) for ranking in read_rankings(evidence)]
+    return [
+        _ranking(ranking, realised(ranking, panels)) | {"projections": projection_numbers(evidence, ranking)}
+        for ranking in read_rankings(evidence)
+    ]
 
 
 def regret_numbers(evidence: Evidence) -> list[Plain]:

@@ -14,7 +14,8 @@ from medgraft.evidence import Evidence
 
 RANKING, PASSES, AGREEMENT, REGRET = "ranking", "ranking_passes", "ranking_agreement", "ranking_regret"
 RELIABILITY = "ranking_reliability"
-TABLES = (RANKING, PASSES, AGREEMENT, REGRET, RELIABILITY)
+PROJECTIONS, PROJECTION_SCORES = "ranking_projections", "ranking_projection_scores"
+TABLES = (RANKING, PASSES, AGREEMENT, REGRET, RELIABILITY, PROJECTIONS, PROJECTION_SCORES)
 WHICH = ("cohort", "seed")
 NUMBERS = ("value", "rank", "low", "high", "seconds")
 FORMS = {
@@ -26,6 +27,8 @@ FORMS = {
         *("f", "df_between", "df_residual", "critical", "p", "mean_reliability", "tells_apart", "sentence"),
         *WHICH,
     ),
+    PROJECTIONS: ("source", "stage", "x", "y", "label", *WHICH),
+    PROJECTION_SCORES: ("source", "stage", "neighbours", "dimensions", "reason", *WHICH),
 }
 
 
@@ -110,13 +113,13 @@ def _pairs(table: pd.DataFrame) -> list[tuple[Any, Any]]:
 
 
 def _read(evidence: Evidence, cohort: str, seed: int) -> SourceRanking:
-    scores = _rows(evidence, RANKING, cohort, seed)
+    scores = rows_of(evidence, RANKING, cohort, seed)
     scores = scores.assign(
         **{name: pd.to_numeric(scores[name], errors="coerce") for name in (*NUMBERS, "place")},
         reason=scores["reason"].fillna("").astype(str),
     )
     _refuse_two(scores, cohort, seed)
-    passes = _rows(evidence, PASSES, cohort, seed)
+    passes = rows_of(evidence, PASSES, cohort, seed)
     timed = zip(passes["source"], passes["seconds"], strict=True) if len(passes) else ()
     entry = next(
         (
@@ -126,13 +129,13 @@ def _read(evidence: Evidence, cohort: str, seed: int) -> SourceRanking:
         {},
     )  # fmt: skip
     data = entry.get("data") or {}
-    reliability = _rows(evidence, RELIABILITY, cohort, seed).to_dict("records")
+    reliability = rows_of(evidence, RELIABILITY, cohort, seed).to_dict("records")
     return SourceRanking(
         cohort=cohort,
         seed=seed,
         scores=scores,
         passes={str(source): float(seconds) for source, seconds in timed},
-        agreement=_rows(evidence, AGREEMENT, cohort, seed),
+        agreement=rows_of(evidence, AGREEMENT, cohort, seed),
         decides=str(entry["decides"] or "") if "decides" in entry else _first_that_ranks(scores),
         images=int(data.get("rows") or 0),
         unit=str(data.get("unit") or ""),
@@ -141,7 +144,12 @@ def _read(evidence: Evidence, cohort: str, seed: int) -> SourceRanking:
     )
 
 
-def _rows(evidence: Evidence, name: str, cohort: str, seed: int) -> pd.DataFrame:
+def rows_of(evidence: Evidence, name: str, cohort: str, seed: int) -> pd.DataFrame:
+    """The rows of a table that are about one ranking; without rows where evidence has no such table.
+
+    Raises:
+        DataError: it lacks a column.
+    """
     table = evidence.tables.get(name, pd.DataFrame())
     if table.empty:
         return table

@@ -24,6 +24,7 @@ from medgraft.reports.ranking.comparison import (
 )
 from medgraft.reports.ranking.headline import first_sentence, named, other_scores
 from medgraft.reports.ranking.leaders import Realised, realised, realised_sentences
+from medgraft.reports.ranking.projections import Projections, make_projections
 from medgraft.reports.ranking.published_regret import Outlook, outlook, read_regret, regret_sentence
 from medgraft.reports.ranking.source_ranking import SourceRanking, read_rankings
 from medgraft.reports.ranking.titles import TITLES, score_title
@@ -64,6 +65,7 @@ class RankingView(NamedTuple):
     agreement: Agreement | None
     times: Times
     outcome: Outcome | None
+    projections: Projections | None
 
 
 class RankingsView(NamedTuple):
@@ -103,6 +105,7 @@ def make_rankings_view(evidence: Evidence, panels: Sequence[Panel]) -> RankingsV
                 agreement=agreement_matrix(ranking),
                 times=times(ranking),
                 outcome=_outcome(ranking, found, f"ranking {number_of}") if found is not None else None,
+                projections=make_projections(evidence, ranking, f"ranking {number_of}"),
             )
         )
     shown = {name for ranking in rankings for name in ranking.names} | set(regret["score"].astype(str))
