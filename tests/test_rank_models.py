@@ -305,3 +305,10 @@ def test_a_source_of_other_channels_is_named(task):
 def test_a_target_without_truth_is_refused():
     with pytest.raises(DataError, match="a target with truth"):
         mg.rank(["random/test_resnet", "random/test_vit"], mg.Task(target=make_cohort("encode")))
+
+
+def test_leaders_that_could_not_be_tested_are_not_fine_tuned(task, monkeypatch):
+    monkeypatch.setattr("medgraft.api.ranking.gather_material", lambda *_, **__: pytest.fail("it looked"))
+    untested = mg.Task(target=task.target.split("train", "validation"))
+    with pytest.raises(DataError, match="finetune_top needs test rows of the target"):
+        mg.rank(PAIR, untested, finetune_top=1)

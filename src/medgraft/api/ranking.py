@@ -118,6 +118,8 @@ def rank(
     scorers = find_scorers(by, target.kind)
     named = name_sources(sources)
     _check_fine_tuning(finetune_top, finetune_seeds, len(named))
+    if finetune_top:
+        _refuse_untested(task)
     kept, place = Path(folder) if folder is not None else None, choose_device(device)
     cache = kept / CACHE if kept else None
     pass_over = partial(gather_material, cache=cache, batch_size=batch_size, device=place, seed=seed)
@@ -252,6 +254,16 @@ def _check_fine_tuning(top: int, seeds: int, sources: int) -> None:
         raise SettingsError(
             "finetune_seeds", "1 or more, and more than 1 only with finetune_top",
             f"it is {seeds} with finetune_top={top}", "Give for example finetune_top=2 and finetune_seeds=5.",
+        )  # fmt: skip
+
+
+def _refuse_untested(task: Task) -> None:
+    """Before hours of training, not after them."""
+    assert task.target is not None
+    if not len(task.target.split("test")):
+        raise DataError(
+            "finetune_top", "test rows of the target", f"{task.target.name} has none",
+            "Mark some in the manifest's column 'split', or leave it out.",
         )  # fmt: skip
 
 
