@@ -67,6 +67,20 @@ def test_alike_sources_are_said_to_be_alike():
     assert "noise" not in ranking.warnings[0]
 
 
+def test_intervals_end_at_ranks_that_were_seen():
+    calls = iter(range(10**6))
+
+    def turns(_: Material):
+        call = next(calls)
+        source, draw = divmod(call, 41)  # the whole, then forty resamples, source by source
+        return (float(source if draw == 7 else -source),)
+
+    scores = rank_sources(looks(), [Scorer("turns", "turns", LABELS, turns)], UNITS, resamples=40).scores
+    told = scores.set_index("source")[["low", "high"]]
+    assert told.loc["noise"].tolist() == [1, 3], "third in one of forty resamples"
+    assert told.loc["good"].tolist() == [2, 2] and told.loc["fair"].tolist() == [1, 3]
+
+
 def test_patients_are_drawn_whole_and_count_once():
     drawn = []
 
