@@ -172,3 +172,10 @@ def test_two_methods_or_an_unknown_cohort_are_refused(zoo):
     assert (
         "sources.own.cohorts needs cohorts of the grid" in problems and "did you mean 'discs A'" in problems
     )
+
+
+def test_the_report_goes_by_the_grids_score(zoo, tmp_path):
+    from medgraft.reports.panels import make_panels
+
+    evidence = mg.benchmark(zoo(metric="auroc", seeds=[0]), tmp_path / "auroc")
+    assert {panel.main for panel in make_panels(evidence)} == {"auroc"}

@@ -105,7 +105,8 @@ def _make_panel(evidence: Evidence, cohort: str, split: str, alone: bool) -> Pan
         _rows_of(evidence.tables.get(name, pd.DataFrame()), cohort, split, alone)
         for name in ("comparisons", "ranks")
     )
-    main = _main_score(facts, comparisons, ranks)
+    tuned = evidence.tables.get("selection_performance", pd.DataFrame({"cohort": []}))
+    main = _main_score(facts, comparisons, ranks, tuned[tuned["cohort"] == cohort])
     classes = evidence.tables.get(f"classes/{cohort}", pd.DataFrame({"index": [], "name": []}))
     return Panel(
         cohort=cohort,
@@ -132,7 +133,7 @@ def _judged(evidence: Evidence) -> pd.DataFrame:
 
 
 def _main_score(facts: pd.DataFrame, *tables: pd.DataFrame) -> str:
-    """The score that comparisons were made by, or ranks; otherwise the first that is known."""
+    """The score that comparisons were made by, or ranks, or sources judged; otherwise the first that is known."""
     names = set(facts["metric"])
     for table in tables:
         if "metric" in table and len(table) and table["metric"].iloc[0] in names:
