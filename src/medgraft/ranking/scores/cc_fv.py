@@ -54,8 +54,8 @@ def cc_fv(
     Source: Yang et al., MICCAI 2023, "Pick the Best Pre-trained Model", class consistency (Wasserstein distance between
         Gaussians) and feature variety (inverse hyperspherical energy, s = 1). Differs: images without a class are left
         out of its mean instead of counting in N(N - 1); energy is a mean over pairs, so that the number of pixels does
-        not matter; class-balanced pixels serve both terms. The published code takes the energy instead of its inverse, and that
-        of one mean feature per image, not brought to length 1.
+        not matter; class-balanced pixels serve both terms. The published code takes the energy instead of its inverse,
+        and that of one mean feature per image, not brought to length 1.
 
     >>> rng = np.random.default_rng(0)
     >>> labels, images = np.tile([0, 1], 50), np.repeat(range(5), 20)
