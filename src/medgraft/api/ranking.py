@@ -71,7 +71,7 @@ def rank(
     finetune_seeds: int = 1,
     method: Method | str = "fine_tune",
     folder: str | Path | None = None,
-    resamples: int = 50,
+    resamples: int = 30,
     seed: int = 0,
     batch_size: int = 32,
     device: Literal["auto", "cpu", "cuda"] = "cpu",

@@ -42,7 +42,7 @@ def rank(
     classes: ClassesOption = None,
     resamples: Annotated[
         int, typer.Option(min=0, help="Of patients, for intervals of ranks; 0 leaves them out.")
-    ] = 50,
+    ] = 30,
     seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     projections: Annotated[

@@ -52,7 +52,7 @@ def rank_sources(
     scorers: Sequence[Scorer],
     units: NDArray[np.generic],
     *,
-    resamples: int = 50,
+    resamples: int = 30,
     seed: int = 0,
     advance: Callable[[str | None], None] | None = None,
 ) -> Ranking:

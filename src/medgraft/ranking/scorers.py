@@ -190,7 +190,7 @@ SCORERS: dict[str, Scorer] = {
 """Those of medgraft."""
 
 DEFAULTS: dict[Kind, tuple[str, ...]] = {
-    "classify": ("log_me", "adaptability", "leep", "nearest_neighbours", "linear_probe"),
+    "classify": ("log_me", "leep", "nearest_neighbours", "linear_probe"),
     "multilabel": ("log_me", "h_score", "nearest_neighbours", "linear_probe"),
     "segment": ("cc_fv", "pixel_leep"),
 }
