@@ -49,16 +49,21 @@ HEAD = """# What medgraft opens
 | DICOM, a file | `.dcm .dicom`, or any name with the DICOM mark | (H, W, C), or (D, H, W, C) for several frames; values in the modality's unit, colour as RGB; `#frame:12` for a frame |
 | DICOM, many files | a folder with files of a series, a `.zip` of one, or a file named `DICOMDIR` | (D, H, W, C), ordered and spaced by ImagePositionPatient; `#series:1` where there are several |
 | DICOM segmentation | as a mask: a file of binary, fractional or label-map segments | (D, H, W, 1) on the voxels of the image of its row; labels are the segments' numbers |
-| NIfTI, MGH, MINC 1 | `.nii .nii.gz .mgh .mgz .mnc` | (D, H, W, 1); `#slice:12` for a slice, `#channels` where a fourth axis holds sequences |
+| NIfTI, MGH, MINC 1 | `.nii .nii.gz .mgh .mgz .mnc` | (D, H, W, 1); `#slice:12` for a slice; where there is a fourth axis, `#channels` if it holds sequences, `#frame:12` for a moment of a cine |
+| Analyze, NIfTI in two files | `.hdr#radiological` | (D, H, W, 1) with `.img` beside it: Analyze does not say which side is left, the cell says that rows run from right to left |
+| sequences in several files | `brain_{t1,t2}.nii.gz` | (D, H, W, 2): the files of one examination as channels, in this order |
 | NumPy | `.npy .npz` | (H, W, C) or (D, H, W, C); `#key:index` for an item, `:volume` at the end where three axes are a volume |
+
+A mask whose file holds other numbers than 0, 1, 2 is named with them, in the order of the classes: `mask.nii.gz#labels:0,10,150`,
+`mask.png#labels:0,255`; `#labels:0,1+2` makes one class of two, and behind another part it is `#frame:3&labels:0,2`.
 
 JPEG-LS is decoded by `pyjpegls`, which highdicom brings along. Lossless JPEG needs `python-gdcm`, JPEG 2000 beyond what
 Pillow decodes `pylibjpeg` with `pylibjpeg-openjpeg`: all under permissive licences. Without them the file is refused in a
 sentence that names them.
 JPEG of 12 bits has no decoder under a permissive licence here: decompress it first, for example with DCMTK.
 
-Contours (RTSTRUCT), segments that overlap, Analyze, MINC 2 and pairs of header and voxel file (`.hdr .img`, `.PAR .REC`,
-`.HEAD .BRIK`) are refused in a sentence that says what to convert them to.
+Contours (RTSTRUCT), segments that overlap, MINC 2 and pairs of header and voxel file (`.hdr .img` without `#radiological`,
+`.PAR .REC`, `.HEAD .BRIK`) are refused in a sentence that says what to convert them to.
 
 ## How volumes lie
 

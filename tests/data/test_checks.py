@@ -118,6 +118,25 @@ def test_labels_and_boxes_that_do_not_fit_are_found(tmp_path: Path) -> None:
     assert "needs JSON such as" in found(problems, 2)
 
 
+@pytest.mark.parametrize("column", ["label", "mask"])
+def test_a_site_that_nobody_annotated_is_told_once(tmp_path: Path, column: str) -> None:
+    lines = [f"image,{column},site,patient,split"]
+    for index in range(8):
+        save(tmp_path / f"{index}.png", index)
+        Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "m.png")
+        cell = "m.png" if column == "mask" else "ab"[index % 2]
+        cell = cell if index < 4 else ""
+        lines.append(f"{index}.png,{cell},{'Basel' if index < 4 else 'Porto'},p{index},train")
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    problems = check(tmp_path / "m.csv")
+    assert not [problem for problem in problems if problem.severity == "error"]
+    told = [problem.message for problem in problems if "Nobody annotated" in problem.message]
+    assert told == ["Nobody annotated the site Porto: its images serve methods without labels only."]
+    lines[1] = lines[1].replace("m.png" if column == "mask" else ",a,", "" if column == "mask" else ",,")
+    (tmp_path / "m.csv").write_text("\n".join(lines))  # one cell of an annotated site
+    assert any(problem.severity == "error" and problem.row == 1 for problem in check(tmp_path / "m.csv"))
+
+
 def test_what_cannot_be_opened_is_one_problem(tmp_path: Path) -> None:
     (problem,) = check(tmp_path / "none.csv")
     assert problem.severity == "error" and problem.row == 0 and "does not exist" in problem.message

@@ -198,3 +198,31 @@ def test_pixel_hashes_know_images_saved_otherwise_and_are_kept(
     monkeypatch.undo()
     Image.fromarray(np.zeros((7, 7), np.uint8)).save(path.parent / "0.png")
     assert hash_image(str(path.parent / "0.png")) != hashes[0]
+
+
+@pytest.mark.parametrize("column", ["label", "mask"])
+def test_a_site_that_nobody_annotated_offers_no_truth(tmp_path: Path, column: str) -> None:
+    lines = [f"image,{column},site,split"]
+    for index in range(8):
+        array = np.full((6, 5), index, np.uint8)
+        Image.fromarray(array).save(tmp_path / f"{index}.png")
+        Image.fromarray(array % 2).save(tmp_path / f"{index}m.png")
+        cell = f"{index}m.png" if column == "mask" else "ab"[index % 2]
+        site = "Basel" if index < 4 else "Porto"
+        lines.append(
+            f"{index}.png,{cell if index < 4 else ''},{site},{'train' if index % 2 else 'validation'}"
+        )
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    whole = read_manifest(tmp_path / "m.csv")
+    basel, porto = whole.at("Basel"), whole.at("Porto")
+    assert "truth" in whole.fields & basel.fields and "truth" not in porto.fields
+    assert (porto.kind, porto.classes) == (basel.kind, basel.classes)
+    assert porto.load([0], AsFloat()).truth is None
+    assert porto.fingerprint() == Cohort.from_recipe(porto.recipe).fingerprint()
+    assert "truth" in whole.at("Basel").split("test").fields  # no rows say nothing
+
+
+def test_images_on_which_nothing_is_seen_are_annotated(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("image,labels,site\n1.png,a|b,Basel\n2.png,,Porto\n")
+    healthy = read_manifest(tmp_path / "m.csv").at("Porto")
+    assert "truth" in healthy.fields and healthy.labels.tolist() == [[0, 0]]

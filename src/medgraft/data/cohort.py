@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from medgraft.data.in_memory import read_only, table_of_arrays
-from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels
+from medgraft.data.labels import LABEL_PREFIX, MISSING, encode_class, encode_labels, without_empty_truth
 from medgraft.data.pixels import hash_image, hash_pixels
 from medgraft.data.readers import read_image, read_mask, split_part
 from medgraft.data.unchanged import UnchangedFiles
@@ -347,8 +347,8 @@ class Cohort:
         if self.recipe is not None:
             recipe = {**self.recipe, "operations": [*self.recipe["operations"], [operation, arguments]]}
         view = Cohort(
-            table, kind=self.kind, classes=self.classes, root=self.root, name=self.name, notes=self.notes,
-            uncertain=self.uncertain, recipe=recipe, arrays=self._arrays,
+            without_empty_truth(table), kind=self.kind, classes=self.classes, root=self.root, name=self.name,
+            notes=self.notes, uncertain=self.uncertain, recipe=recipe, arrays=self._arrays,
         )  # fmt: skip
         view._files = self._files
         return view

@@ -17,6 +17,24 @@ UNCERTAIN: dict[str, float] = {"ignore": float("nan"), "zeros": 0.0, "ones": 1.0
 """What -1 becomes; `smooth` is the middle of the range 0.55-0.85 in use for chest X-rays."""
 
 
+def without_empty_truth(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a manifest without the columns `label` and `mask` where these are empty in every row.
+
+    So a site that nobody annotated offers no truth, although it shares a manifest with others. Empty `labels` and
+    `boxes` stay: they say that there is nothing to be seen.
+
+    >>> table = pd.DataFrame({"image": ["a.png", "b.png"], "mask": ["", "b_mask.png"]})
+    >>> list(without_empty_truth(table)), list(without_empty_truth(table[:1]))
+    (['image', 'mask'], ['image'])
+    """
+    empty = [
+        name
+        for name in ("label", "mask")
+        if name in table.columns and len(table) and (table[name] == MISSING).all()
+    ]
+    return table.drop(columns=empty) if empty else table
+
+
 def encode_class(cells: pd.Series, classes: Sequence[str], name: str) -> np.ndarray:
     """Class names to (N,) int64.
 

@@ -107,9 +107,9 @@ def open_manifest(path: Path) -> Opened:
         told = {**opened.sidecar, **own}
         told["notes"] = {**opened.sidecar.get("notes", {}), **own.get("notes", {})}
         return opened._replace(sidecar=told)
+    refuse_part_of_layout(path)
     if path.is_dir():
         return Opened(table_of_folder(path), path, own)
-    refuse_part_of_layout(path)
     return Opened(read_table(path), path.parent, own)
 
 
@@ -117,7 +117,8 @@ def _with_unlabelled(opened: Opened) -> pd.DataFrame:
     """Where no truth is asked for, images published without it too; as a test split, which training leaves alone."""
     if opened.unlabelled is None or len(opened.unlabelled) == 0:
         return opened.table
-    return pd.concat([opened.table.assign(split="train"), opened.unlabelled.assign(split="test")]).fillna("")
+    labelled = opened.table if "split" in opened.table.columns else opened.table.assign(split="train")
+    return pd.concat([labelled, opened.unlabelled.assign(split="test")]).fillna("")
 
 
 def _sidecar(path: Path) -> JSON:

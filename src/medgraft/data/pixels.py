@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from medgraft.data.readers import read_image, size_and_time, split_part
+from medgraft.data.readers import files_behind, read_image, size_and_time, split_part
 
 
 def hash_pixels(array: np.ndarray) -> str:
@@ -41,7 +41,7 @@ def hash_image(reference: str) -> str:
         DataError: as `read_image`.
     """
     path, _ = split_part(reference)
-    if not path.exists():
+    if not all(file.exists() for file in files_behind(path)):
         read_image(reference)  # says what is wrong
     return _hash_image(reference, *size_and_time(path))
 

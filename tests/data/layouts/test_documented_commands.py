@@ -10,7 +10,9 @@ import pytest
 from tests.data.layouts.test_chestxray14 import chestxray14
 from tests.data.layouts.test_chexpert import chexpert
 from tests.data.layouts.test_decathlon import decathlon
+from tests.data.layouts.test_fets2021 import fets2021
 from tests.data.layouts.test_medmnist import stored
+from tests.data.layouts.test_prostate import prostate
 from typer.testing import CliRunner
 
 from medgraft.cli.main import app
@@ -28,13 +30,15 @@ def test_the_commands_of_the_page_work_one_after_another(
     chexpert(tmp_path / "CheXpert-v1.0-small")
     chestxray14(tmp_path / "ChestX-ray14")
     stored(tmp_path / "pathmnist_64.npz", (64, 64, 3), classes=9)
+    prostate(tmp_path / "prostate", cases=4)
+    fets2021(tmp_path / "FeTS2021")
     monkeypatch.chdir(tmp_path)
     commands = re.findall(r"^medgraft .*$", PAGE, flags=re.MULTILINE)
     assert [command.split()[1] for command in commands] == ["check"] + ["adapt"] * 4 + [
         "evaluate",
         "adapt",
         "predict",
-    ]
+    ] + ["adapt"] * 3
     for command in commands:
         words = shlex.split(command)[1:]
         result = CliRunner().invoke(app, words + (SHORT if words[0] == "adapt" else []))

@@ -45,13 +45,30 @@ def check_table(checked: Checked) -> Iterator[Problem]:
         yield from _check_sides(checked)
     for position in np.flatnonzero(table.duplicated()).tolist():
         yield checked.of_row(position, "The row repeats an earlier one word for word: remove it.", "warning")
+    unannotated = _unannotated(checked)
+    for site in dict.fromkeys(cohort.sites[unannotated].tolist()):
+        yield checked.of_table(
+            f"Nobody annotated the site {site}: its images serve methods without labels only."
+        )
     for column in ("image", "patient", "site", "mask", "split_unit"):
         if column in columns:
-            for position in np.flatnonzero(table[column] == "").tolist():
+            empty = (table[column] == "").to_numpy() & ~(unannotated & (column == "mask"))
+            for position in np.flatnonzero(empty).tolist():
                 yield checked.of_row(position, f"The cell '{column}' is empty: fill it or remove the row.")
     if checked.has_truth and cohort.kind == "classify" and len(cohort.classes) < 2:
         only = ", ".join(cohort.classes)
         yield checked.of_table(f"Only one class ({only}) occurs: a classifier needs two.", "error")
+
+
+def _unannotated(checked: Checked) -> np.ndarray:
+    """(N,) bool: rows of a named site whose cells `label` or `mask` are all empty, while another site has some."""
+    sites = checked.cohort.sites
+    for column in ("label", "mask"):
+        if column in checked.columns:
+            empty = checked.table[column] == ""
+            whole = empty.groupby(sites).transform("all").to_numpy()
+            return np.asarray(whole & (sites != "") & (not empty.all()), dtype=bool)
+    return np.zeros(len(sites), dtype=bool)
 
 
 def check_truth(checked: Checked, shown: dict[str, Shown]) -> Iterator[Problem]:
@@ -78,10 +95,13 @@ def check_patients(checked: Checked, shown: dict[str, Shown]) -> Iterator[Proble
 
 def _check_label(checked: Checked, shown: dict[str, Shown]) -> Iterator[Problem]:
     known = ", ".join(checked.cohort.classes)
+    unannotated = _unannotated(checked)
+    for one in shown.values():
+        one.known[unannotated] = False
     for position, cell in enumerate(checked.table["label"]):
         if cell in shown:
             shown[cell].rows[position] = True
-        else:
+        elif not unannotated[position]:
             told = f"The label {cell!r} is not one of {known}: correct the cell or the classes."
             yield checked.of_row(position, told)
 

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from medgraft.data.layouts import chestxray14, chexpert, decathlon, medmnist
+from medgraft.data.layouts import (
+    cc359,
+    chestxray14,
+    chexpert,
+    decathlon,
+    fets2021,
+    iseg2019,
+    medmnist,
+    mnms,
+    prostate,
+)
 from medgraft.data.layouts.published_table import header_of
 from medgraft.data.opened import Opened
 from medgraft.errors import DataError
@@ -14,12 +24,16 @@ from medgraft.errors import DataError
 __all__ = ["LAYOUTS", "Layout", "find_layout", "refuse_part_of_layout"]
 
 
+HIGHEST = 3
+"""How many folders above a part the whole data set is looked for."""
+
+
 class Layout(NamedTuple):
     """How one published data set is told from others, and opened.
 
     name: as its publishers write it.
     recognises: path -> whether this is such a data set, whole or with something missing; reads headers only.
-    owns: file -> whether it is a table of such a data set, which cannot be opened by itself.
+    owns: path -> whether it is a table or an inner folder of such a data set, which cannot be opened by itself.
     read: path -> the data set; raises `DataError` where something is missing.
     """
 
@@ -34,6 +48,11 @@ LAYOUTS = (
     Layout("the Medical Segmentation Decathlon", decathlon.recognises, decathlon.owns, decathlon.read),
     Layout("CheXpert", chexpert.recognises, chexpert.owns, chexpert.read),
     Layout("ChestX-ray14", chestxray14.recognises, chestxray14.owns, chestxray14.read),
+    Layout("CC359", cc359.recognises, cc359.owns, cc359.read),
+    Layout("the six-site prostate set", prostate.recognises, prostate.owns, prostate.read),
+    Layout("M&Ms", mnms.recognises, mnms.owns, mnms.read),
+    Layout("FeTS 2021", fets2021.recognises, fets2021.owns, fets2021.read),
+    Layout("iSeg-2019", iseg2019.recognises, iseg2019.owns, iseg2019.read),
 )
 
 
@@ -43,14 +62,17 @@ def find_layout(path: Path) -> Layout | None:
 
 
 def refuse_part_of_layout(path: Path) -> None:
-    """Say which folder to pass where a user passes a data set's own table.
+    """Say which folder to pass where a user passes a data set's own table, or a folder within it.
 
     Raises:
-        DataError: the file belongs to a published data set, and no column `image` makes a manifest of it.
+        DataError: the path belongs to a published data set, and no column `image` makes a manifest of it.
     """
     for layout in LAYOUTS:
         if layout.owns(path) and "image" not in header_of(path):
+            around = path.absolute().parents[:HIGHEST]
+            whole = next((folder for folder in around if layout.recognises(folder)), path.parent)
+            what = "one of its folders" if path.is_dir() else "one of its tables"
             raise DataError(
-                f"Opening {layout.name}", "the folder of the data set", f"{path} is one of its tables",
-                f"Pass the folder {path.parent}.",
+                f"Opening {layout.name}", "the folder of the data set", f"{path} is {what}",
+                f"Pass the folder {whole}.",
             )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from medgraft.data.layouts.published_files import OF_THE_SYSTEM, missing_files
 from medgraft.data.opened import Opened
 from medgraft.errors import DataError
 from medgraft.types import JSON
@@ -16,8 +17,6 @@ from medgraft.types import JSON
 FILE = "dataset.json"
 FOLDERS = ("imagesTr", "labelsTr")
 KEYS = ("modality", "labels", "training")
-OF_THE_SYSTEM = "._"
-"""How names begin that the published archives hold beside every image and that are no images (macOS)."""
 
 
 def recognises(path: Path) -> bool:
@@ -137,21 +136,13 @@ def _present(path: Path, entries: Any) -> list[str]:
         raise _misfit(path / FILE, "test as a list of images", "it is something else")
     images = [PurePosixPath(entry) for entry in entries]
     kept = [image.as_posix() for image in images if not image.name.startswith(OF_THE_SYSTEM)]
-    missing = set(_missing(path, kept))
+    missing = set(missing_files(path, kept))
     return [image for image in kept if image not in missing]
-
-
-def _missing(path: Path, files: Sequence[str]) -> list[str]:
-    there: dict[PurePosixPath, set[str]] = {}
-    for folder in {PurePosixPath(file).parent for file in files}:
-        place = path / folder
-        there[folder] = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
-    return [file for file in files if PurePosixPath(file).name not in there[PurePosixPath(file).parent]]
 
 
 def _refuse_missing(path: Path, files: Iterable[str]) -> None:
     files = list(files)
-    missing = _missing(path, files)
+    missing = missing_files(path, files)
     if missing:
         raise DataError(
             f"The folder {path}", f"every file that its {FILE} lists for training",

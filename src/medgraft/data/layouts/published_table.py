@@ -47,6 +47,26 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
     return {column: cells[place :: len(columns)] for place, column in enumerate(columns)}
 
 
+def rows_by(path: Path, columns: Sequence[str], key: str) -> dict[str, dict[str, str]]:
+    """Rows of a csv file by their cell in one column, without spaces around cells; what is repeated counts once.
+
+    Raises:
+        DataError: as for `read_columns`; a cell of `key` is empty, or two rows of one name differ.
+    """
+    stored = read_columns(path, columns)
+    rows: dict[str, dict[str, str]] = {}
+    for number, cells in enumerate(zip(*stored.values()), start=1):
+        row = dict(zip(stored, map(str.strip, cells)))
+        if not any(row.values()):
+            continue
+        if not row[key]:
+            raise _misfit(path, f"a name in every cell of '{key}'", f"that of row {number} is empty")
+        if rows.setdefault(row[key], row) != row:
+            got = f"row {number} says something else of {row[key]} than an earlier row"
+            raise _misfit(path, f"one row for each cell of '{key}'", got)
+    return rows
+
+
 def _rows(lines: Iterator[list[str]], columns: Sequence[str], path: Path) -> Iterator[tuple[str, ...]]:
     header = next(lines)
     chosen = itemgetter(*map(header.index, columns))

@@ -10,15 +10,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from PIL import UnidentifiedImageError
 
 from medgraft.data.readers import arrays, dicom, nifti, png_jpeg_tiff, zipped
 from medgraft.data.readers.dicomdir import is_dicomdir
 from medgraft.data.readers.geometry import Geometry, no_place
 from medgraft.data.readers.identity import warn_of_identity
+from medgraft.data.readers.mask_labels import as_labels, renumber, split_numbering
 from medgraft.data.readers.segments import is_segmentation, read_segments
 from medgraft.data.readers.series import dicom_files, looks_like_series, read_series, read_series_geometry
+from medgraft.data.readers.together import HEADER, expand_name, files_named, put_together
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
@@ -30,6 +31,8 @@ Read = TypeVar("Read")
 __all__ = [
     "Geometry",
     "Reader",
+    "expand_name",
+    "files_behind",
     "hash_of_file",
     "hash_reference",
     "known_extensions",
@@ -77,12 +80,13 @@ _MASK_READERS: dict[str, Reader] = {
 _GEOMETRIES: dict[Reader, Callable[[Path, str | None], Geometry]] = {
     dicom.read_dicom: dicom.read_dicom_geometry,
     nifti.read_nifti: nifti.read_nifti_geometry,
+    nifti.read_pair: nifti.read_pair_geometry,
     zipped.read_zip: zipped.read_zip_geometry,
 }
 
 
 HALVES = (".hdr", ".img", ".img.gz", ".par", ".rec", ".head", ".brik", ".brik.gz")
-"""Of NIfTI, Analyze, Philips and AFNI pairs: a hash of one file would not tell that the other changed."""
+"""Of NIfTI, Analyze, Philips and AFNI pairs."""
 
 
 def register_reader(extension: str, reader: Reader) -> None:
@@ -121,7 +125,9 @@ def split_part(reference: str | Path) -> tuple[Path, str | None]:
     (PosixPath('patient_7'), 'series:1')
     """
     file, _, part = str(reference).rpartition("#")
-    if file.lower().endswith(known_extensions()) or (file and re.fullmatch(r"(series|frame):\d+", part)):
+    if file.lower().endswith((*known_extensions(), HEADER)) or (
+        file and re.fullmatch(r"(series|frame):\d+", part)
+    ):
         return Path(file), part or None
     return Path(reference), None
 
@@ -137,7 +143,9 @@ def read_image(reference: str | Path) -> Picture:
     Args:
         reference: a file, or ``slide.png#x,y,width,height`` for a region of it, ``file.npz#key:index`` for one item of
             an array, ``file.nii.gz#slice:12`` for one slice of a volume (counted along its first axis),
-            ``file.dcm#frame:12`` for one frame; or a folder, a zip or a DICOMDIR of DICOM files, ``folder#series:1``
+            ``file.dcm#frame:12`` for one frame, ``cine.nii.gz#frame:12`` for one of the volumes along a fourth axis;
+            ``brain_{t1,t2}.nii.gz`` for several files as channels; ``file.hdr#radiological`` for an Analyze pair whose
+            rows run from the right to the left; or a folder, a zip or a DICOMDIR of DICOM files, ``folder#series:1``
             where it holds several series.
 
     Returns: (H, W, C) or (D, H, W, C) and the spacing in millimetres, where the file tells.
@@ -150,7 +158,10 @@ def read_image(reference: str | Path) -> Picture:
 
 def _read(reference: str | Path, readers: Mapping[str, Reader]) -> Picture:
     path, part = split_part(reference)
-    reader = read_series if _is_series(path) else _reader_for(path, readers)
+    if len(files := expand_name(path)) > 1:
+        cells = [f"{file}#{part}" if part else file for file in files]
+        return put_together([_read(cell, readers) for cell in cells], path)
+    reader = read_series if _is_series(path) else _reader_for(path, readers, part)
     return _told(lambda: _checked(reader(path, part), path), path)
 
 
@@ -171,7 +182,8 @@ def read_geometry(reference: str | Path) -> Geometry:
     """Where an image lies in the patient, and how its file keeps it: what is needed to write a mask that fits.
 
     Args:
-        reference: as for `read_image`: NIfTI (also ``#slice:12``), DICOM (also ``#frame:12``), a folder or zip.
+        reference: as for `read_image`: NIfTI (also ``#slice:12``), DICOM (also ``#frame:12``), a folder or zip; of
+            several files the first.
 
     Returns: the geometry of the array that `read_image` returns; pixels are not read.
 
@@ -179,10 +191,11 @@ def read_geometry(reference: str | Path) -> Geometry:
         DataError: as `read_image`; a format or a file that does not tell where it lies.
     """
     path, part = split_part(reference)
+    path = expand_name(path)[0]
     if _is_series(path):
         read: Callable[[Path, str | None], Geometry] = read_series_geometry
     else:
-        reader = _reader_for(path, _READERS)
+        reader = _reader_for(path, _READERS, part)
         if reader not in _GEOMETRIES:
             raise no_place(str(path))
         read = _GEOMETRIES[reader]
@@ -194,25 +207,26 @@ def warn_of_header(reference: str | Path) -> list[str]:
 
     Returns: sentences without names or values; for a folder those of its files together; empty where all is well.
     """
-    path, _ = split_part(reference)
-    if not path.exists():
+    path, part = split_part(reference)
+    files = expand_name(path)
+    if not all(file.exists() for file in files):
         return []  # in memory
     try:
-        return _ask_header(path)
+        return list(dict.fromkeys(told for file in files for told in _ask_header(file, part)))
     except Exception as error:  # attributes that reading pixels does not need may be nonsense too
         return [f"The header is damaged ({type(error).__name__}): replace the file with an intact copy."]
 
 
-def _ask_header(path: Path) -> list[str]:
+def _ask_header(path: Path, part: str | None) -> list[str]:
     if _is_series(path):
         return list(dict.fromkeys(told for file in dicom_files(path) for told in warn_of_identity(file)))
-    reader = _reader_for(path, _READERS)
+    reader = _reader_for(path, _READERS, part)
     if reader is zipped.read_zip:
         with zipped.unpack(path) as folder:
-            return _ask_header(folder)
+            return _ask_header(folder, None)
     if reader is dicom.read_dicom:
         return warn_of_identity(path)
-    return nifti.warn_of_conflict(path) if reader is nifti.read_nifti else []
+    return nifti.warn_of_conflict(path) if reader in (nifti.read_nifti, nifti.read_pair) else []
 
 
 def read_mask(reference: str | Path, image: str | Path | None = None) -> Picture:
@@ -222,17 +236,21 @@ def read_mask(reference: str | Path, image: str | Path | None = None) -> Picture
     DICOM segmentation are the numbers of its segments.
 
     Args:
-        reference: as for `read_image`; also a DICOM segmentation, or a folder that holds one and nothing else.
+        reference: as for `read_image`; also a DICOM segmentation, or a folder that holds one and nothing else;
+            ``mask.nii.gz#labels:0,10,150`` where the file holds these numbers instead of 0, 1, 2.
         image: the image it belongs to, where a DICOM segmentation is put.
 
     Raises:
         DataError: as `read_image`; more than one channel; labels that are not whole numbers; segments that overlap or
             lie elsewhere than the image.
     """
+    reference, numbering = split_numbering(reference)
     path, part = split_part(reference)
     if part is None and (file := _segmentation_at(path)) is not None:
-        return _told(lambda: _checked(read_segments(file, _place_of(image)), path), path)
-    return _as_labels(_read(reference, {**_READERS, **_MASK_READERS}), path)
+        mask = _told(lambda: _checked(read_segments(file, _place_of(image)), path), path)
+    else:
+        mask = as_labels(_read(reference, {**_READERS, **_MASK_READERS}), path)
+    return mask if numbering is None else mask._replace(array=renumber(mask.array, numbering, str(path)))
 
 
 def _segmentation_at(path: Path) -> Path | None:
@@ -256,27 +274,6 @@ def _place_of(image: str | Path | None) -> Geometry | None:
         return None
 
 
-def _as_labels(picture: Picture, path: Path) -> Picture:
-    array = picture.array
-    if array.shape[-1] in (3, 4) and all(np.array_equal(array[..., 0], array[..., c]) for c in (1, 2)):
-        array = array[..., :1]  # a grey mask saved as RGB
-    if array.shape[-1] != 1:
-        raise DataError(
-            "A mask", "one channel of labels", f"{path} has {array.shape[-1]}",
-            "Save it with one label number per pixel.",
-        )  # fmt: skip
-    if array.dtype.kind == "f":
-        if not np.array_equal(array, np.rint(array)):
-            raise DataError(
-                "A mask", "whole-numbered labels", f"{path} holds fractions",
-                "Save it without interpolation.",
-            )  # fmt: skip
-        array = array.astype(np.int64)
-    elif array.dtype.kind == "b":
-        array = array.astype(np.uint8)
-    return Picture(array, picture.spacing)
-
-
 @lru_cache(maxsize=200_000)
 def _hash_of(path: str, size: int, modified: int) -> str:
     with open(path, "rb") as file:
@@ -284,7 +281,7 @@ def _hash_of(path: str, size: int, modified: int) -> str:
 
 
 def hash_of_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of the DICOM files of a folder or DICOMDIR; remembered while size and time stay.
+    """SHA-256 of a file's bytes, or of the several that its name stands for; remembered while size and time stay.
 
     Raises:
         DataError: there is no such file; a folder without DICOM files.
@@ -294,6 +291,13 @@ def hash_of_file(path: Path) -> str:
         for file in files:
             digest.update(f"{file.relative_to(root).as_posix()} {hash_of_file(file)}\n".encode())
         return digest.hexdigest()
+    files = files_named(path)
+    if len(files) == 1:
+        return _hash_one(path)
+    return hashlib.sha256(" ".join(_hash_one(file) for file in files).encode()).hexdigest()
+
+
+def _hash_one(path: Path) -> str:
     _refuse_no_file(path)
     status = path.stat()
     return _hash_of(str(path), status.st_size, status.st_mtime_ns)
@@ -309,9 +313,14 @@ def hash_reference(reference: str | Path) -> str:
     return f"{hash_of_file(path)}{path.suffix.lower()}#{part}"
 
 
+def files_behind(path: Path) -> list[Path]:
+    """The files that are read where a cell names this path: of a series, of a name with braces, of a pair."""
+    return dicom_files(path) if _is_series(path) else files_named(path)
+
+
 def size_and_time(path: Path) -> tuple[int, int]:
-    """Bytes and last change (nanoseconds) of a file, or of all DICOM files in a folder together."""
-    statuses = [file.stat() for file in (dicom_files(path) if _is_series(path) else [path])]
+    """Bytes and last change (nanoseconds) of a file, or of all that its name stands for together."""
+    statuses = [file.stat() for file in files_behind(path)]
     return sum(status.st_size for status in statuses), max(
         (status.st_mtime_ns for status in statuses), default=0
     )
@@ -342,9 +351,11 @@ def _checked(picture: Picture, path: Path) -> Picture:
     return picture
 
 
-def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
+def _reader_for(path: Path, readers: Mapping[str, Reader], part: str | None = None) -> Reader:
     _refuse_no_file(path)
     name = path.name.lower()
+    if name.endswith(HEADER) and part == nifti.RADIOLOGICAL:
+        return nifti.read_pair
     for extension in sorted(readers, key=len, reverse=True):
         if name.endswith(extension):
             return readers[extension]
@@ -353,7 +364,7 @@ def _reader_for(path: Path, readers: Mapping[str, Reader]) -> Reader:
     if name.endswith(HALVES):
         raise DataError(
             "Reading an image", "header and voxels in one file", f"{path} is half of a pair",
-            "Convert the pair to NIfTI (.nii.gz); Analyze does not say which side is left.",
+            "Convert the pair to NIfTI (.nii.gz), or name it FILE.hdr#radiological: Analyze tells no sides.",
         )  # fmt: skip
     raise DataError(
         "Reading an image", f"a known format ({', '.join(readers)})", f"{path} is none of these",

@@ -14,11 +14,16 @@ from medgraft.data.readers.geometry import Geometry, place_volume
 from medgraft.data.readers.inflate import inflate
 from medgraft.data.readers.remember import remembered
 from medgraft.data.readers.room import DEFLATE, SizedFile, refuse_size
+from medgraft.data.readers.together import voxels_of
 from medgraft.errors import DataError
 from medgraft.types import Picture
 
 CHANNELS = "channels"
 """The part that reads the fourth axis of a file as channels."""
+FRAME = "frame:"
+"""How parts begin that name one volume along the fourth axis: a moment of a cine."""
+RADIOLOGICAL = "radiological"
+"""The part that says what an Analyze header does not: its first axis runs from the patient's right to the left."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 HDF5 = b"\x89HDF\r\n\x1a\n"
 PACKED = {".nii": 1, ".gz": DEFLATE, ".mgh": 1, ".mgz": DEFLATE, ".mnc": 1}
@@ -37,15 +42,20 @@ def read_nifti(path: Path, part: str | None) -> Picture:
     """Read a volume, turned so that axes run feet-head, front-back, right-left (see `Geometry`).
 
     Returns: (D, H, W, 1), or (H, W, 1) for ``#slice:12`` and for files of one slice; with ``#channels`` the fourth
-        axis of the file (sequences of one examination) becomes the channels; spacing in the same order.
+        axis of the file (sequences of one examination) becomes the channels, with ``#frame:3`` the volume at this place
+        of the fourth axis is taken; spacing in the same order.
 
     Raises:
         DataError: more than three dimensions (time, vectors) where channels are not asked for; qform and sform that
             turn an axis differently.
     """
-    volume = remembered(_decode, path, part if part == CHANNELS else None)
+    is_frame = str(part).startswith(FRAME)
+    volume = remembered(_decode, path, CHANNELS if is_frame else part if part == CHANNELS else None)
+    if is_frame:
+        taken = take_part(np.moveaxis(volume, -1, 0), str(part).removeprefix(FRAME), path)
+        volume = np.ascontiguousarray(taken)[..., None]
     spacing = _spacing(path)
-    if part not in (None, CHANNELS):
+    if part not in (None, CHANNELS) and not is_frame:
         return Picture(take_part(volume, str(part).removeprefix("slice:"), path), spacing[1:])
     if len(volume) == 1:
         return Picture(volume[0], spacing[1:])
@@ -59,11 +69,44 @@ def read_nifti_geometry(path: Path, part: str | None) -> Geometry:
         DataError: no volume, or an affine without directions; no such slice.
     """
     geometry = replace(_geometry(_open(path), path), files=(path,))
-    if part in (None, CHANNELS):
+    if part in (None, CHANNELS) or str(part).startswith(FRAME):
         return geometry
     number = str(part).removeprefix("slice:")
     take_part(np.empty((geometry.shape[0], 0)), number, path)  # refuses slices that are not there
     return geometry.at_slice(int(number))
+
+
+def read_pair(path: Path, part: str | None) -> Picture:
+    """Read header and voxels of two files, NIfTI or Analyze, whose cell says that Analyze's rows run to the left.
+
+    Args:
+        path: the header; its voxels are NAME.img beside it.
+        part: ``radiological``. A NIfTI header tells sides itself, and counts.
+
+    Returns: (D, H, W, 1) as `read_nifti`.
+
+    Raises:
+        DataError: the other half is missing; as `read_nifti`.
+    """
+    voxels = voxels_of(path)
+    if not voxels.is_file():
+        raise DataError(
+            "Reading an image", "header and voxels of a pair", f"{path} has no {voxels.name} beside it",
+            "Copy it there.",
+        )  # fmt: skip
+    status = voxels.stat()  # the header may stay as it is where the voxels change
+    volume = remembered(_decode, path, f"{status.st_size} {status.st_mtime_ns}")
+    spacing = _spacing(path)
+    return Picture(volume[0], spacing[1:]) if len(volume) == 1 else Picture(volume, spacing)
+
+
+def read_pair_geometry(path: Path, part: str | None) -> Geometry:
+    """Where the array that `read_pair` returns lies.
+
+    Raises:
+        DataError: no volume, or an affine without directions.
+    """
+    return read_nifti_geometry(path, None)
 
 
 def _open(path: Path) -> Any:
@@ -119,7 +162,8 @@ def _decode(path: Path, key: str | None) -> np.ndarray:
     if array.ndim > (4 if key == CHANNELS else 3):
         raise DataError(
             "A volume", "three dimensions", f"{path} has {array.ndim}",
-            "Save one volume per file, or name it FILE#channels where the fourth axis holds sequences of one scan.",
+            "Save one volume per file, or name it FILE#channels where the fourth axis holds sequences of one scan, "
+            "FILE#frame:0 where it holds moments.",
         )  # fmt: skip
     turned = _geometry(image, path).to_array(array)
     return turned if turned.ndim == 4 else turned[..., None]

@@ -92,7 +92,7 @@ def write_mask(
     elif reference is not None and is_nifti:
         write_like_nifti(labels, reference, target := _with(".nii.gz", path))
     else:
-        write_nifti(labels, _affine_of(reference) if is_dicom else None, target := _with(".nii.gz", path))
+        write_nifti(labels, _affine_of(reference), target := _with(".nii.gz", path))
     return target
 
 

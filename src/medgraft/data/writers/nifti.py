@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medgraft.data.readers import read_geometry, split_part
+from medgraft.data.readers import expand_name, read_geometry, split_part
 from medgraft.whole_files import written_whole
 
 PLACE = (
@@ -28,7 +28,8 @@ def write_like_nifti(labels: np.ndarray, reference: str | Path, path: Path) -> N
 
     Args:
         labels: (D, H, W) or (H, W) uint8 or uint16, turned as `read_image` turns the image.
-        reference: the image, or a slice of it: its mask becomes a volume of one slice at its place.
+        reference: the image (of several sequences the first), or a slice of it: its mask becomes a volume of one slice
+            at its place.
 
     Raises:
         ShapeError: the labels are not of the image's size.
@@ -38,7 +39,7 @@ def write_like_nifti(labels: np.ndarray, reference: str | Path, path: Path) -> N
 
     file, part = split_part(reference)
     geometry = read_geometry(reference)
-    image: Any = nibabel.load(file)
+    image: Any = nibabel.load(expand_name(file)[0])
     first = np.zeros(3)
     if part is not None:
         whole = read_geometry(file).stored_affine

@@ -1,0 +1,87 @@
+"""The files of published data sets: which are there, and which cases they are of."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from medgraft.errors import DataError
+
+OF_THE_SYSTEM = "._"
+"""How names begin that some archives hold beside every image and that are no images (macOS)."""
+VOLUMES = (".nii", ".nii.gz", ".hdr", ".img")
+FEW = 50
+"""Entries of a folder that are looked at to tell whether it is one of a data set."""
+
+
+def has_name(folder: Path, pattern: str) -> bool:
+    """Whether one of the first entries of a folder has a name of this kind."""
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(re.fullmatch(pattern, entry.name) for entry, _ in zip(entries, range(FEW)))
+
+
+def names_in(folder: Path, pattern: str) -> list[re.Match[str]]:
+    """Names of a folder's entries that are of this kind, in their order, numbers as numbers."""
+    if not folder.is_dir():
+        return []
+    found = [re.fullmatch(pattern, name) for name in sorted(os.listdir(folder), key=_by_number)]
+    return [match for match in found if match is not None]
+
+
+def refuse_others(folder: Path, pattern: str, needs: str, do: str) -> None:
+    """Name a volume of a folder that is called otherwise: it would be left out without a word.
+
+    Raises:
+        DataError: with what is needed and what to do.
+    """
+    known = {match[0] for match in names_in(folder, pattern)}
+    others = [match[0] for match in names_in(folder, r"[^.].*") if match[0].lower().endswith(VOLUMES)]
+    others = [name for name in others if name not in known]
+    if others:
+        raise DataError(f"The folder {folder}", needs, f"it has {_first_of(others)}", do)
+
+
+def refuse_other_folders(folder: Path, pattern: str, needs: str, do: str) -> None:
+    """Name a folder in a folder of cases that is called otherwise: it would be left out without a word.
+
+    Raises:
+        DataError: with what is needed and what to do.
+    """
+    found = [match[0] for match in names_in(folder, r"[^.].*") if (folder / match[0]).is_dir()]
+    others = [name for name in found if re.fullmatch(pattern, name) is None]
+    if others:
+        raise DataError(f"The folder {folder}", needs, f"it has {_first_of(others)}", do)
+
+
+def _first_of(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def missing_files(path: Path, files: Sequence[str]) -> list[str]:
+    """Those of many files below a folder that are not there, from one listing of each folder."""
+    there: dict[PurePosixPath, set[str]] = {}
+    for folder in {PurePosixPath(file).parent for file in files}:
+        place = path / folder
+        there[folder] = set(os.listdir(place)) if place.is_dir() else set()
+    return [file for file in files if PurePosixPath(file).name not in there[PurePosixPath(file).parent]]
+
+
+def refuse_missing(path: Path, files: Iterable[str], needs: str, do: str) -> None:
+    """Name the first of several files that are not there.
+
+    Raises:
+        DataError: with what is needed and what to do.
+    """
+    files = list(files)
+    missing = missing_files(path, files)
+    if missing:
+        got = f"{len(missing)} of {len(files)} are not there, the first is {missing[0]}"
+        raise DataError(f"The folder {path}", needs, got, do)

@@ -1,0 +1,47 @@
+"""What holds for every published set of several sites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.data.layouts.test_cc359 import cc359
+from tests.data.layouts.test_fets2021 import fets2021
+from tests.data.layouts.test_iseg2019 import iseg2019
+from tests.data.layouts.test_mnms import mnms
+from tests.data.layouts.test_prostate import prostate
+
+from medgraft.data.checks import check
+from medgraft.data.cohort import Cohort
+from medgraft.data.layouts import LAYOUTS, find_layout
+from medgraft.data.manifest import read_manifest
+
+EVERY = pytest.mark.parametrize("make", [cc359, prostate, mnms, fets2021, iseg2019])
+
+
+@EVERY
+def test_a_whole_set_has_no_problem_but_missing_splits(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    told = [problem.message for problem in check(make(tmp_path / "set"))]
+    expected = [] if make is mnms else ["There is no column 'split': add it, or medgraft divides by patient."]
+    assert told == expected
+
+
+@EVERY
+def test_a_recipe_opens_the_same_rows_of_sites_again(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    whole = read_manifest(make(tmp_path / "set"))
+    cohort = whole.at(*sorted(set(whole.sites))[:2])
+    again = Cohort.from_recipe(json.loads(json.dumps(cohort.recipe)))
+    assert again.table.equals(cohort.table) and again.fingerprint() == cohort.fingerprint()
+
+
+def test_each_set_is_told_from_the_others(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert find_layout(tmp_path / "empty") is None
+    names = []
+    for make in (cc359, prostate, mnms, fets2021, iseg2019):
+        folder = make(tmp_path / make.__name__)
+        assert [layout.name for layout in LAYOUTS if layout.recognises(folder)] == [find_layout(folder).name]
+        names.append(find_layout(folder).name)
+    assert names == ["CC359", "the six-site prostate set", "M&Ms", "FeTS 2021", "iSeg-2019"]
