@@ -33,6 +33,7 @@ def main() -> None:
         ("mr_brain", "brain", "low_field"),
         ("mr_brain", "hippocampus", "reference"),
         ("mr_prostate", "zones", "body_coil_3t"),
+        ("chest_film", "acute", "clinic"),
     ):
         clock, processor = time.perf_counter(), time.process_time()
         load_phantom(

@@ -33,8 +33,13 @@ from medgraft.methods import FineTune
 from medgraft.models.model import Model
 from medgraft.models.spec import ModelSpec
 from medgraft.models.unet import UNet
-from medgraft.phantoms import BRAIN_SITES, PROSTATE_SITES, load_phantom
+from medgraft.phantoms import BRAIN_SITES, PROSTATE_SITES, XRAY_SITES, load_phantom
+from medgraft.phantoms.chest_films import take_film
 from medgraft.phantoms.cohort import PHANTOMS
+from medgraft.phantoms.fields import generator_for
+from medgraft.phantoms.findings import FINDINGS, Drawn
+from medgraft.phantoms.mr_slices import VIEWS
+from medgraft.phantoms.thorax import Thorax
 from medgraft.types import Preparation
 
 mpl.use("Agg")
@@ -98,6 +103,7 @@ def measure_looks(work: Path) -> None:
     IMAGES.mkdir(exist_ok=True)
     examples("mr_brain", "brain", list(BRAIN_SITES), IMAGES / "phantom_brain_sites.png")
     examples("mr_prostate", "zones", list(PROSTATE_SITES), IMAGES / "phantom_prostate_sites.png")
+    chest_examples(IMAGES / "phantom_chest_sites.png")
     side = 96
     real = shrunk(real_slices("colin27"), side)
     made = shrunk(load_phantom(subjects=8, slices=10, side=side, sites=["reference"], task="brain"), side)
@@ -144,6 +150,34 @@ def examples(name: str, task: str, sites: list[str], path: Path) -> None:
     axes[0, -1].set_title(f"truth: {task}", fontsize=6)
     for axis in axes.flat:
         axis.axis("off")
+    save_figure(figure, path)
+
+
+def chest_examples(path: Path) -> None:
+    """The same films at every site, and each finding alone on one film of the reference site."""
+    side, severity = 192, 0.75
+    figure, axes = plt.subplots(3, 7, figsize=(12.0, 5.5), layout="constrained")
+    cohort = load_phantom("chest_film", subjects=1, slices=3, side=side, travelling=True, seed=9)
+    panels = [
+        (axes[row, column], f"{name}, film {column + 1}", cohort.at(name).picture(column).array[..., 0])
+        for row, name in enumerate(XRAY_SITES)
+        for column in range(3)
+    ]
+    subjects = [Thorax(generator_for("examples", number)) for number in range(60)]
+    usual, large = subjects[8], max(subjects, key=lambda subject: subject.cardiothoracic_ratio)
+    shown: list[tuple[str, Thorax, dict[str, Drawn]]] = [
+        ("no finding", usual, {}),
+        ("cardiomegaly (another subject)", large, {}),
+    ]
+    shown += [(name, usual, {name: Drawn(severity, -1)}) for name in FINDINGS]
+    for axis, (title, subject, findings) in zip(axes[:, 3:].flat, shown):
+        film = take_film(subject, findings, XRAY_SITES["clinic"], side, ("examples", "film"), "clinic")
+        panels.append((axis, title, film))
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, title, film in panels:
+        axis.imshow(film, cmap="gray", vmin=0, vmax=255)
+        axis.set_title(title, fontsize=7)
     save_figure(figure, path)
 
 
@@ -198,13 +232,13 @@ def scores(model: Model, cohort: Cohort, tolerance_mm: float) -> dict[str, float
 
 def measure_severity(work: Path, task: str, seeds: int) -> None:
     """Train at the first site, test the same unseen subjects at every site; seeds that are done are kept."""
-    name = next(name for name, phantom in PHANTOMS.items() if task in phantom.views)
+    name = next(name for name, phantom in PHANTOMS.items() if task in phantom.tasks)
     path = work / f"severity_{task}.json"
     done = load(path) if path.exists() else {"sites": {}, "pixel_mm": 0.0, "minutes": 0.0}
     started = time.monotonic() - 60 * done["minutes"]
     cohort = load_phantom(name, subjects=SUBJECTS, slices=SLICES, side=SIDE, task=task, travelling=True)  # type: ignore[arg-type]
     first, *_ = PHANTOMS[name].sites
-    done["pixel_mm"] = PHANTOMS[name].views[task].width_mm / SIDE
+    done["pixel_mm"] = VIEWS[name][task].width_mm / SIDE
     found: dict[str, list[dict[str, float]]] = done["sites"]
     for seed in range(len(found.get(first, [])), seeds):
         model = train(cohort.at(first), EPOCHS[task], seed, Augmentation())
@@ -256,7 +290,7 @@ def write_page(work: Path) -> None:
     looks = load(work / "looks.json")
     page = between(page, "looks", table_of_looks(looks))
     for name in PHANTOMS:
-        tasks = [task for task in PHANTOMS[name].views if (work / f"severity_{task}.json").exists()]
+        tasks = [task for task in PHANTOMS[name].tasks if (work / f"severity_{task}.json").exists()]
         if tasks:
             page = between(page, f"severity {name}", table_of_severity(name, tasks, work))
     page = between(page, "transfer", table_of_transfer(load(work / "transfer.json")))

@@ -7,7 +7,7 @@ import pytest
 
 import medgraft as mg
 from medgraft.errors import SettingsError
-from medgraft.phantoms import Site, load_phantom
+from medgraft.phantoms import XRAY_SITES, Site, load_phantom
 from medgraft.phantoms.mr_sites import BRAIN_SITES
 
 SMALL = {"slices": 1, "side": 32, "sites": ["reference"]}
@@ -128,7 +128,12 @@ def test_own_sites_can_be_given():
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"name": "ct_chest"}, "one of mr_brain, mr_prostate"),
+        ({"name": "ct_chest"}, "one of mr_brain, mr_prostate, chest_film"),
+        ({"name": "chest_film", "task": "zones"}, "a task among acute, screening"),
+        ({"name": "chest_film", "sites": ["t2"]}, "sites among clinic, ward, film"),
+        ({"name": "chest_film", "volumes": True}, "volumes=False, but it got True, and a film has no depth"),
+        ({"name": "chest_film", "sites": {"mine": {"kilovolts": 20}}}, "medgraft.phantoms.XraySite"),
+        ({"name": "chest_film", "sites": {"mine": BRAIN_SITES["t2"]}}, "The site mine"),
         ({"task": "zones"}, "a task among brain, tissue, hippocampus"),
         ({"sites": ["reference", "mars"]}, "it got mars"),
         ({"sites": []}, "at least one site"),
@@ -143,3 +148,83 @@ def test_own_sites_can_be_given():
 def test_what_does_not_exist_is_refused_in_one_sentence(wrong, words):
     with pytest.raises(SettingsError, match=words):
         load_phantom(**wrong)
+
+
+CHEST = {"name": "chest_film", "slices": 2, "side": 32}
+
+
+def test_mr_slices_are_what_they_were_before_films_came():
+    # computed when the simulator had MR alone; rounding may differ between machines by a grey value
+    cohort = load_phantom("mr_prostate", subjects=1, slices=1, side=16, sites=["body_coil_3t"])
+    middle = pictures(cohort)[0, 6:10, 6:10, 0].astype(int)
+    assert np.abs(middle - MR_MIDDLE).max() <= 1
+
+
+MR_MIDDLE = [[80, 77, 69, 58], [90, 80, 79, 121], [131, 111, 122, 58], [67, 74, 50, 35]]
+
+
+def test_films_have_labels_and_say_what_they_are():
+    cohort = load_phantom(subjects=3, sites=["clinic"], **CHEST)
+    assert cohort.kind == "multilabel" and len(cohort) == 6
+    assert cohort.classes == ("cardiomegaly", "consolidation", "oedema", "effusion", "device")
+    assert cohort.picture(0).array.shape == (32, 32, 1) and cohort.picture(0).array.dtype == np.uint8
+    assert cohort.table["spacing_mm"].tolist() == ["11.25 11.25"] * 6
+    assert "radiographs computed from a schematic thorax" in cohort.notes["simulated"]
+    assert cohort.table["split"].tolist() == ["train", "train", "test", "test", "train", "train"]
+
+
+def test_both_label_sets_are_of_the_same_films_and_share_effusion():
+    acute, screening = (
+        load_phantom(subjects=8, sites=["clinic"], task=task, **CHEST) for task in ("acute", "screening")
+    )
+    assert np.array_equal(pictures(acute), pictures(screening))
+    assert set(acute.classes) & set(screening.classes) == {"effusion"}
+    shared = [np.asarray(cohort.labels)[:, cohort.classes.index("effusion")] for cohort in (acute, screening)]
+    assert np.array_equal(*shared) and 0 < shared[0].mean() < 1
+
+
+def test_films_of_a_subject_show_one_heart_and_other_findings():
+    cohort = load_phantom("chest_film", subjects=20, slices=4, side=16, sites=["clinic"])
+    labels = np.asarray(cohort.labels).reshape(20, 4, 5)
+    assert (labels[..., 0].std(axis=1) == 0).all() and 0 < labels[..., 0].mean() < 1
+    assert (labels[..., 1:].std(axis=1) > 0).any(axis=0).all()
+
+
+def test_a_film_does_not_depend_on_how_many_others_there_are():
+    few = load_phantom("chest_film", subjects=1, slices=1, side=32, sites=["ward"])
+    many = load_phantom("chest_film", subjects=2, slices=3, side=32, sites=["clinic", "ward"])
+    assert np.array_equal(pictures(few)[0], pictures(many.at("ward"))[0])
+    assert (
+        few.fingerprint()
+        == load_phantom("chest_film", subjects=1, slices=1, side=32, sites=["ward"]).fingerprint()
+    )
+    other = load_phantom("chest_film", subjects=1, slices=1, side=32, sites=["ward"], seed=1)
+    assert not np.array_equal(pictures(few), pictures(other))
+
+
+def test_travelling_subjects_keep_their_findings_at_every_site():
+    cohort = load_phantom(subjects=4, travelling=True, **CHEST)
+    labels = [np.asarray(cohort.at(site).labels) for site in XRAY_SITES]
+    assert np.array_equal(labels[0], labels[1]) and np.array_equal(labels[0], labels[2])
+    clinic, ward = (pictures(cohort.at(site)).astype(float) for site in ("clinic", "ward"))
+    assert np.abs(clinic - ward).mean() > 5
+    same = [np.corrcoef(clinic[film].ravel(), ward[film].ravel())[0, 1] for film in range(8)]
+    assert min(same) > 0.8
+
+
+def test_own_rooms_can_be_given():
+    dark = XRAY_SITES["clinic"].model_dump() | {"photons": 30.0}
+    noisy, quiet = (
+        load_phantom(subjects=1, **(CHEST | {"sites": {"mine": site}}))
+        for site in (dark, XRAY_SITES["clinic"])
+    )
+    steps = [np.abs(np.diff(pictures(cohort).astype(float), axis=2)).mean() for cohort in (noisy, quiet)]
+    assert steps[0] > 1.5 * steps[1]
+
+
+@pytest.mark.slow
+def test_every_finding_is_on_about_a_quarter_of_the_films():
+    for task, subjects in (("acute", 100), ("screening", 50)):
+        cohort = load_phantom("chest_film", subjects=subjects, slices=4, side=16, sites=["clinic"], task=task)
+        shares = np.asarray(cohort.labels, float).mean(axis=0)
+        assert ((shares > 0.15) & (shares < 0.36)).all(), dict(zip(cohort.classes, shares))

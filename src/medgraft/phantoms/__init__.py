@@ -2,5 +2,6 @@
 
 from medgraft.phantoms.cohort import load_phantom
 from medgraft.phantoms.mr_sites import BRAIN_SITES, PROSTATE_SITES, Site
+from medgraft.phantoms.xray_sites import XRAY_SITES, XraySite
 
-__all__ = ["BRAIN_SITES", "PROSTATE_SITES", "Site", "load_phantom"]
+__all__ = ["BRAIN_SITES", "PROSTATE_SITES", "XRAY_SITES", "Site", "XraySite", "load_phantom"]

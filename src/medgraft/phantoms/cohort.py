@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from medgraft.data.cohort import Cohort
 from medgraft.errors import SettingsError
-from medgraft.phantoms.anatomy import Anatomy
-from medgraft.phantoms.fields import generator_for
-from medgraft.phantoms.head import Head
-from medgraft.phantoms.mr_sites import BRAIN_SITES, PROSTATE_SITES, Site
-from medgraft.phantoms.pelvis import Pelvis
-from medgraft.phantoms.scanner import Frame, Scan, scan
+from medgraft.phantoms.chest_films import CHEST_FILM
+from medgraft.phantoms.mr_sites import Site
+from medgraft.phantoms.mr_slices import MR_BRAIN, MR_PROSTATE
+from medgraft.phantoms.phantom import Phantom, Request, Taken
+from medgraft.phantoms.xray_sites import XraySite
 
-Task = Literal["brain", "tissue", "hippocampus", "gland", "zones"]
+Task = Literal["brain", "tissue", "hippocampus", "gland", "zones", "acute", "screening"]
 SPLITS = ("train", "test", "train", "test", "validation", "train", "test", "train", "test", "train")
 """Of ten subjects that follow one another: so a subject's split does not depend on how many there are."""
-
-
-class View(NamedTuple):
-    """What is segmented, and where slices are taken for it.
-
-    classes: names, background first.
-    regions: of the anatomy, in the classes' order without background.
-    centre, width_mm: of the slices, mm.
-    heights: lowest and highest place of a slice, mm.
-    """
-
-    classes: tuple[str, ...]
-    regions: tuple[str, ...]
-    centre: tuple[float, float]
-    width_mm: float
-    heights: tuple[float, float]
-
-
-class Phantom(NamedTuple):
-    """A kind of subject with its sites and tasks.
-
-    organ: tissues whose mean signal a scanner adjusts itself to.
-    """
-
-    make: Callable[[np.random.Generator], Anatomy]
-    sites: Mapping[str, Site]
-    views: Mapping[str, View]
-    organ: tuple[str, ...]
-    sentence: str
-    licence: str
-    source: str
-
-
 PHANTOMS: Mapping[str, Phantom] = {
-    "mr_brain": Phantom(
-        make=Head,
-        sites=BRAIN_SITES,
-        views={
-            "brain": View(("background", "brain"), ("brain",), (0.0, -17.0), 240.0, (-45.0, 65.0)),
-            "tissue": View(
-                ("background", "csf", "grey matter", "white matter"), ("csf", "grey matter", "white matter"),
-                (0.0, -17.0), 240.0, (-20.0, 60.0),
-            ),
-            "hippocampus": View(
-                ("background", "hippocampus"), ("hippocampus",), (0.0, -22.0), 96.0, (-24.0, -2.0)
-            ),
-        },
-        organ=("grey matter", "white matter"),
-        sentence="the images are simulated: MR slices computed from warped tissue maps of one average brain; "
-        "no patient was scanned.",
-        licence="tissue maps under BSD-3-Clause and MNI notice",
-        source="simulated by medgraft from the tissue maps of ICBM152 2009a (nilearn 0.14.1)",
-    ),
-    "mr_prostate": Phantom(
-        make=Pelvis,
-        sites=PROSTATE_SITES,
-        views={
-            "gland": View(("background", "prostate"), ("prostate",), (0.0, 0.0), 160.0, (-15.0, 15.0)),
-            "zones": View(
-                ("background", "transition zone", "peripheral zone"), ("transition zone", "peripheral zone"),
-                (0.0, 0.0), 160.0, (-15.0, 15.0),
-            ),
-        },
-        organ=("transition zone", "peripheral zone"),
-        sentence="the images are simulated: MR slices computed from a schematic pelvis of ellipsoids; "
-        "no patient was scanned.",
-        licence="none needed: simulated",
-        source="simulated by medgraft",
-    ),
-}  # fmt: skip
+    "mr_brain": MR_BRAIN,
+    "mr_prostate": MR_PROSTATE,
+    "chest_film": CHEST_FILM,
+}
 
 
 def load_phantom(
@@ -100,30 +34,32 @@ def load_phantom(
     slices: int = 6,
     side: int = 64,
     seed: int = 0,
-    sites: Sequence[str] | Mapping[str, Site | Mapping[str, Any]] | None = None,
+    sites: Sequence[str] | Mapping[str, Site | XraySite | Mapping[str, Any]] | None = None,
     task: Task | None = None,
     volumes: bool = False,
     travelling: bool = False,
 ) -> Cohort:
-    """Simulate MR scans of many subjects at several sites, with exact masks.
+    """Simulate scans or films of many subjects at several sites, with exact masks or labels.
 
     Args:
-        name: mr_brain, with the tasks brain, tissue and hippocampus; mr_prostate, with gland and zones.
+        name: mr_brain, with the tasks brain, tissue and hippocampus; mr_prostate, with gland and zones; chest_film,
+            with acute and screening, two sets of labels that have one in common.
         subjects: at each site. Half of them are for training, a tenth for validation, the others for testing.
-        slices: axial slices of each subject: at heights of its own, or of a volume evenly apart.
-        side: pixels along each edge of a slice, 16 to 512; 64 and 96 are usual.
+        slices: axial slices of each subject: at heights of its own, or of a volume evenly apart. Of chest_film: films
+            of each subject, taken at different times: the same chest with other findings.
+        side: pixels along each edge of a slice or film, 16 to 512; 64 and 96 are usual.
         seed: other seeds give other subjects. Subjects do not depend on how many there are, nor on other sites.
-        sites: names among the phantom's sites, or settings of your own by name (a `Site` or what
-            makes one); None takes all the phantom has.
-        task: what is segmented; None takes the first of the phantom.
-        volumes: one volume (D, H, W) per subject instead of slices (H, W).
+        sites: names among the phantom's sites, or settings of your own by name (a `Site`, of chest_film an
+            `XraySite`, or what makes one); None takes all the phantom has.
+        task: what is segmented, or which findings are labelled; None takes the first of the phantom.
+        volumes: one volume (D, H, W) per subject instead of slices (H, W); not of chest_film.
         travelling: the same subjects are scanned at every site; otherwise every site has its own.
 
-    Returns: a cohort of kind `segment` in memory, uint8, with patients, sites, splits and spacings; its notes say
-        that it is simulated, and so does every report.
+    Returns: a cohort in memory, uint8, of kind `segment` (of chest_film `multilabel`), with patients, sites, splits and
+        spacings; its notes say that it is simulated, and so does every report.
 
     Raises:
-        SettingsError: an unknown phantom, site or task; a number out of range.
+        SettingsError: an unknown phantom, site or task; a number out of range; volumes of films.
 
     Source: `docs/phantoms.md` tells what the simulation is made of and how far it is from real scans.
 
@@ -132,8 +68,11 @@ def load_phantom(
     Cohort('mr_brain', segment, 4 rows, offers attributes, images, patients, sites, truth)
     >>> cohort.table["split"].tolist(), cohort.picture(0).array.shape
     (['train', 'test', 'train', 'test'], (64, 64, 1))
+    >>> load_phantom("chest_film", subjects=1, slices=2, sites=["clinic"], task="screening").classes
+    ('nodule', 'mass', 'pneumothorax', 'emphysema', 'effusion')
     """
-    phantom, view, chosen = _choose(name, task, sites)
+    phantom, chosen_task = _choose(name, task)
+    chosen_sites = _choose_sites(name, phantom, sites)
     for number, what, least, most in (
         (subjects, "subjects", 1, 100_000), (slices, "slices", 1, 512), (side, "side", 16, 512)
     ):  # fmt: skip
@@ -141,39 +80,45 @@ def load_phantom(
             raise SettingsError(
                 "load_phantom", f"{what} from {least} to {most}", f"it got {number!r}", f"Change {what}."
             )
-    scans: list[Scan] = []
+    if volumes and not phantom.has_volumes:
+        raise SettingsError(
+            f"The phantom {name}",
+            "volumes=False",
+            "it got True, and a film has no depth",
+            "Leave volumes out.",
+        )
+    taken: list[Taken] = []
     rows: list[dict[str, str]] = []
-    for site, settings in chosen.items():
+    for site, settings in chosen_sites.items():
         for number in range(subjects):
             subject = f"{'traveller' if travelling else site}-{number:03d}"
-            anatomy = phantom.make(generator_for(name, seed, subject))
-            frame = Frame(
-                view.centre, view.width_mm, side, _heights(view, slices, volumes, name, seed, subject)
-            )
-            scan_generator = generator_for(name, seed, subject, "scan at", site)
-            scans.append(scan(anatomy, settings, frame, view.regions, phantom.organ, scan_generator))
+            request = Request(name, seed, subject, site, settings, chosen_task, slices, side, volumes)
+            taken.append(phantom.take(request))
             row = {"patient": subject, "site": site, "split": SPLITS[number % len(SPLITS)]}
-            row["spacing_mm"] = _spacing(frame, view, volumes)
-            rows += [row] * (1 if volumes else slices)
-    return _cohort(name, phantom, view, scans, pd.DataFrame(rows), volumes)
+            rows += [row | {"spacing_mm": taken[-1].spacing_mm}] * len(taken[-1].images)
+    return _cohort(name, phantom, phantom.tasks[chosen_task], taken, pd.DataFrame(rows))
 
 
-def _choose(
-    name: str, task: str | None, sites: Sequence[str] | Mapping[str, Site | Mapping[str, Any]] | None
-) -> tuple[Phantom, View, Mapping[str, Site]]:
+def _choose(name: str, task: str | None) -> tuple[Phantom, str]:
     if name not in PHANTOMS:
         raise SettingsError(
             "load_phantom", f"one of {', '.join(PHANTOMS)}", f"it got {name!r}", "Choose one of these."
         )
     phantom = PHANTOMS[name]
-    task = task or next(iter(phantom.views))
-    if task not in phantom.views:
+    task = task or next(iter(phantom.tasks))
+    if task not in phantom.tasks:
         raise SettingsError(
-            f"The phantom {name}", f"a task among {', '.join(phantom.views)}", f"it got {task!r}",
+            f"The phantom {name}", f"a task among {', '.join(phantom.tasks)}", f"it got {task!r}",
             "Choose one of these.",
         )  # fmt: skip
+    return phantom, task
+
+
+def _choose_sites(
+    name: str, phantom: Phantom, sites: Sequence[str] | Mapping[str, BaseModel | Mapping[str, Any]] | None
+) -> Mapping[str, BaseModel]:
     if isinstance(sites, Mapping):
-        chosen = {site: _site(site, settings) for site, settings in sites.items()}
+        chosen = {site: _site(site, phantom.settings, settings) for site, settings in sites.items()}
     else:
         names = list(phantom.sites) if sites is None else [sites] if isinstance(sites, str) else list(sites)
         unknown = [site for site in names if site not in phantom.sites]
@@ -185,43 +130,29 @@ def _choose(
         chosen = {site: phantom.sites[site] for site in names}
     if not chosen:
         raise SettingsError(f"The phantom {name}", "at least one site", "it got none", "Name one.")
-    return phantom, phantom.views[task], chosen
+    return chosen
 
 
-def _site(name: str, settings: Site | Mapping[str, Any]) -> Site:
+def _site(name: str, kind: type[BaseModel], settings: BaseModel | Mapping[str, Any]) -> BaseModel:
     try:
-        return settings if isinstance(settings, Site) else Site.model_validate(settings)
+        return kind.model_validate(settings)
     except ValidationError as error:
         found = error.errors()[0]
         place = ".".join(str(part) for part in found["loc"])
         raise SettingsError(
-            f"The site {name}", "settings of a scanner (see medgraft.phantoms.Site)",
+            f"The site {name}", f"settings of a site (see medgraft.phantoms.{kind.__name__})",
             f"{place or 'they'}: {found['msg']}", "Correct them.",
         ) from error  # fmt: skip
 
 
-def _heights(view: View, slices: int, volumes: bool, name: str, seed: int, subject: str) -> tuple[float, ...]:
-    """Evenly apart; of slices, the whole row is moved by a random part of a step, from subject to subject."""
-    low, high = view.heights
-    step = (high - low) / slices
-    start = 0.5 if volumes else generator_for(name, seed, subject, "heights").uniform()
-    return tuple(low + step * (start + number) for number in range(slices))
-
-
-def _spacing(frame: Frame, view: View, volumes: bool) -> str:
-    between = (view.heights[1] - view.heights[0]) / len(frame.heights)
-    return " ".join(f"{length:g}" for length in ([between] if volumes else []) + [frame.pixel_mm] * 2)
-
-
 def _cohort(
-    name: str, phantom: Phantom, view: View, scans: list[Scan], rows: pd.DataFrame, volumes: bool
+    name: str, phantom: Phantom, classes: tuple[str, ...], taken: list[Taken], rows: pd.DataFrame
 ) -> Cohort:
-    gather = np.stack if volumes else np.concatenate
     return Cohort.from_arrays(
-        gather([found.images for found in scans])[..., None],
-        gather([found.truth for found in scans]),
-        kind="segment",
-        classes=view.classes,
+        np.concatenate([found.images for found in taken])[..., None],
+        np.concatenate([found.truth for found in taken]),
+        kind=phantom.kind,
+        classes=classes,
         patients=rows["patient"].tolist(),
         sites=rows["site"].tolist(),
         split=rows["split"].tolist(),

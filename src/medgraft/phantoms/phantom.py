@@ -1,0 +1,69 @@
+"""What a simulator offers, and what it is asked for: one subject at one site."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel
+
+from medgraft.types import Kind
+
+
+class Request(NamedTuple):
+    """One subject at one site.
+
+    phantom, seed, subject: the key from which the subject is drawn.
+    site, settings: its name and what it is like, an object of the phantom's own class.
+    task: what the truth is of.
+    slices: how many, or how many films.
+    side: pixels along each edge.
+    volumes: one volume instead of slices.
+    """
+
+    phantom: str
+    seed: int
+    subject: str
+    site: str
+    settings: Any
+    task: str
+    slices: int
+    side: int
+    volumes: bool
+
+
+class Taken(NamedTuple):
+    """The images of a request, and their truth.
+
+    images: (N, H, W) uint8; a volume is (1, D, H, W).
+    truth: as `Cohort.from_arrays` takes it, N first.
+    spacing_mm: of the image's axes, in words.
+    """
+
+    images: np.ndarray
+    truth: np.ndarray
+    spacing_mm: str
+
+
+class Phantom(NamedTuple):
+    """A kind of subject with its sites and tasks.
+
+    kind: of the truth.
+    settings: class of a site.
+    sites: by name, the reference first.
+    tasks: names to classes.
+    take: makes the images.
+    has_volumes: whether one volume per subject can be asked for.
+    sentence, licence, source: for the notes of every cohort.
+    """
+
+    kind: Kind
+    settings: type[BaseModel]
+    sites: Mapping[str, BaseModel]
+    tasks: Mapping[str, tuple[str, ...]]
+    take: Callable[[Request], Taken]
+    has_volumes: bool
+    sentence: str
+    licence: str
+    source: str
