@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
 from timm.models._manipulate import adapt_input_conv
@@ -12,6 +15,7 @@ from medgraft.models.backbones import Classifier
 from medgraft.models.model import Model, register
 from medgraft.models.regraft import Plan, adapt_channels, regraft, reinitialise, transfer
 from medgraft.models.spec import ModelSpec
+from medgraft.models.storage import load_model, save_model
 from medgraft.models.unet import UNet
 from medgraft.types import JSON, Kind, Preparation
 
@@ -171,6 +175,32 @@ def test_the_source_head_is_kept_beside_the_new_one() -> None:
     assert sorted(listed) == sorted(name for name, _ in grafted.named_parameters())
 
 
+@pytest.mark.parametrize("make", [source, unet])
+def test_both_heads_see_one_pass_through_the_body(make: Callable[[], Model]) -> None:
+    model = make().eval()
+    grafted, _ = regraft(model, ("a", "b", "c"), keep_source_head=True)
+    grafted.eval()
+    images, passes = torch.randn(2, 3, 50, 37), []
+    grafted.get_submodule(next(iter(grafted.blocks()["stem" if make is source else "encoder1"])).rsplit(".", 1)[0]
+        ).register_forward_hook(lambda *_: passes.append(1))  # fmt: skip
+    own, kept = grafted.outputs_of_both_heads(images)
+    assert len(passes) == 1
+    torch.testing.assert_close(own, grafted(images))
+    torch.testing.assert_close(kept, model(images))
+    assert own.shape[1] == 3 and kept.shape[1] == 2
+    with pytest.raises(ModelError, match="keep_source_head=True"):
+        model.outputs_of_both_heads(images)
+
+
+def test_a_segmenter_keeps_its_head_through_storage(tmp_path: Path) -> None:
+    grafted, plan = regraft(unet(), ("a", "b", "c"), keep_source_head=True)
+    assert list(grafted.blocks())[-2:] == ["source_head", "head"]
+    assert {"source_head.weight", "source_head.bias"} <= set(plan.names("loaded"))
+    loaded = load_model(save_model(grafted, tmp_path / "model"))
+    assert isinstance(loaded, UNet) and loaded.source_classes == ("rest", "nucleus")
+    assert same(untouched(grafted), untouched(loaded))
+
+
 def test_a_kept_head_goes_with_the_next_regraft_unless_asked_for_again() -> None:
     kept, _ = regraft(source(), ("a", "b"), keep_source_head=True)
     bare, plan = regraft(kept, ("a", "b"))
@@ -212,8 +242,8 @@ def test_classes_that_make_no_sense_are_refused(
 
 
 def test_keeping_a_head_that_is_not_there_is_refused() -> None:
-    for model in (regraft(source(), (), kind="encode")[0], unet()):
-        with pytest.raises(ModelError, match="a classifier with a head to keep"):
+    for model in (regraft(source(), (), kind="encode")[0], regraft(unet(), (), kind="encode")[0]):
+        with pytest.raises(ModelError, match="a classifier or a U-Net with a head to keep"):
             regraft(model, ("a", "b"), keep_source_head=True)
 
 

@@ -245,9 +245,9 @@ def stepped(model: Model) -> torch.optim.Optimizer:
 
 def test_optimiser_history_is_stored_beside_its_weights(tmp_path: Path) -> None:
     model = make()
-    history = record_history(stepped(model), model)
-    save_model(model, tmp_path / "m", history)
-    loaded = load_optimizer_history(tmp_path / "m")
+    history = model.optimizer_history = record_history(stepped(model), model)
+    save_model(model, tmp_path / "m")
+    loaded = load_model(tmp_path / "m").optimizer_history
     assert loaded is not None and loaded.optimizer == "AdamW"
     assert loaded.state.keys() == history.state.keys() == dict(model.named_parameters()).keys()
     for name, slots in history.state.items():
@@ -258,9 +258,10 @@ def test_optimiser_history_is_stored_beside_its_weights(tmp_path: Path) -> None:
 
 def test_history_of_other_weights_is_refused(tmp_path: Path) -> None:
     model = make()
-    save_model(model, tmp_path / "m", record_history(stepped(model), model))
+    model.optimizer_history = record_history(stepped(model), model)
+    save_model(model, tmp_path / "m")
     save_model(make(9), tmp_path / "other")
-    assert load_optimizer_history(tmp_path / "other") is None
+    assert load_model(tmp_path / "other").optimizer_history is None
     for name in ("optimizer.json", "optimizer.safetensors"):
         shutil.copy(tmp_path / "m" / name, tmp_path / "other" / name)
     with pytest.raises(ModelError, match="belongs to others"):

@@ -12,7 +12,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from medgraft.errors import ModelError, ShapeError
-from medgraft.models.model import Model, register
+from medgraft.models.model import Model, no_source_head, register
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
@@ -112,11 +112,13 @@ class Classifier(Model):
             ModelError: none was kept.
         """
         if self.source_head is None:
-            raise ModelError(
-                "source_outputs", "a model that kept its source head", "this one did not",
-                "Use regraft(..., keep_source_head=True).",
-            )  # fmt: skip
+            raise no_source_head("source_outputs")
         return _apply_head(self.source_head, features)
+
+    def outputs_of_both_heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, H, W) to logits over `spec.classes` and over `source_classes`."""
+        features = self.features(images)
+        return self.head_outputs(features), self.source_outputs(features)
 
     def blocks(self) -> dict[str, tuple[str, ...]]:
         """Parameter names by block: stem, stage1 .. stageN, neck (a last norm or the like, if any), head.
@@ -125,7 +127,7 @@ class Classifier(Model):
         """
         prefix = _module_name(self.net, self.net.get_classifier()) + "."
         named: dict[str, tuple[str, ...]] = {}
-        for place, names in enumerate(_groups(self.net, f"{prefix}weight")):
+        for place, names in enumerate(parameter_groups(self.net, f"{prefix}weight")):
             body = tuple(f"net.{name}" for name in names if not name.startswith(prefix))
             # timm may put a final norm and the head into one last group; what remains of it is the neck.
             block = "stem" if place == 0 else "neck" if len(body) < len(names) else f"stage{place}"
@@ -218,11 +220,14 @@ def own_size(network: Any) -> tuple[int, ...] | None:
     return int(height), int(width)
 
 
-def _groups(network: Any, head: str) -> list[list[str]]:
-    """Parameter names of a timm network in blocks, input to output; `head` is listed even if it is gone."""
+def parameter_groups(network: Any, head: str, coarse: bool = True) -> list[list[str]]:
+    """Parameter names of a timm network in blocks, input to output; `head` is listed even if it is gone.
+
+    coarse: stages; else what they consist of, such as residual blocks.
+    """
     names = list(dict.fromkeys([*(name for name, _ in network.named_parameters()), head]))
     if hasattr(network, "group_matcher"):
-        matcher = network.group_matcher(coarse=True)
+        matcher = network.group_matcher(coarse=coarse)
         groups = group_with_matcher(iter([(name, None) for name in names]), matcher)
         return [groups[place] for place in sorted(groups)]
     by_child: dict[str, list[str]] = {}

@@ -8,8 +8,8 @@ always: with class weights, ignored pixels and missing labels too. PyTorch's wei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Mapping
+from typing import Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -17,13 +17,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from medgraft.errors import SettingsError
+from medgraft.models.risk_map import RiskMap
 from medgraft.types import Kind
 
 Term = Literal["cross_entropy", "binary_cross_entropy", "soft_dice"]
 LossName = Literal[
     "cross_entropy", "binary_cross_entropy", "soft_dice", "dice_cross_entropy", "binary_cross_entropy_dice"
 ]
-Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Loss(Protocol):
+    """A function (outputs, truth) -> scalar; with a risk map the factors of pixels come third."""
+
+    def __call__(self, outputs: Tensor, truth: Tensor, pixel_weights: Tensor | None = None, /) -> Tensor:
+        """The mean over the images of a batch."""
+        ...
+
 
 NAMED: dict[LossName, dict[Term, float]] = {
     "cross_entropy": {"cross_entropy": 1.0},
@@ -70,6 +79,9 @@ class LossSettings(BaseModel):
     """Whether class 0 counts in soft Dice."""
     dice_smoothing: float = Field(default=1e-5, gt=0.0)
     """Pixels added to numerator and denominator of each Dice; two empty masks then agree."""
+    risk_map: RiskMap | None = None
+    """Weigh the pixels of both cross-entropies by the risk of transfer; `segment` only, by methods that start from a
+    source that segments."""
 
     @model_validator(mode="after")
     def _consistent(self) -> LossSettings:
@@ -78,6 +90,8 @@ class LossSettings(BaseModel):
         weights = list(self.weighted_terms().values())
         if not weights or min(weights) < 0 or max(weights) == 0:
             raise ValueError("terms need weights of at least 0, and one above 0")
+        if self.risk_map is not None and not set(self.weighted_terms()) - {"soft_dice"}:
+            raise ValueError("risk_map weighs pixels of a cross-entropy, and soft Dice alone has none")
         for weighted in (self.class_weights, self.positive_weights):
             if weighted is not None and (min(weighted, default=0) < 0 or max(weighted, default=0) == 0):
                 raise ValueError("class_weights and positive_weights must be at least 0, and one above 0")
@@ -98,13 +112,15 @@ class LossSettings(BaseModel):
 
 
 def build_loss(settings: LossSettings, kind: Kind) -> Loss:
-    """A function (outputs, truth) -> scalar float32 loss.
+    """A function (outputs, truth) -> scalar float32 loss; with a risk map (outputs, truth, pixel weights).
 
     Its inputs are, by kind: `classify` (B, K) raw outputs and (B,) int64 classes; `multilabel` (B, K) and
-    (B, K) float in [0, 1], NaN where missing; `segment` (B, K, *spatial) and (B, *spatial) int64.
+    (B, K) float in [0, 1], NaN where missing; `segment` (B, K, *spatial) and (B, *spatial) int64. Pixel weights are
+    (B, *spatial) float, factors of the cross-entropies before their mean over an image; see `risk_weights`.
 
     Raises:
-        SettingsError: a term does not suit the kind, or weights are not one per class (on the first call).
+        SettingsError: a term or a risk map does not suit the kind, or weights are not one per class, or there are none
+            of pixels for a risk map (on the first call).
 
     >>> loss = build_loss(LossSettings(name="cross_entropy"), "classify")
     >>> round(loss(torch.zeros(4, 2), torch.tensor([0, 1, 1, 0])).item(), 4)
@@ -122,29 +138,51 @@ def build_loss(settings: LossSettings, kind: Kind) -> Loss:
             "positive_weights", "kind 'multilabel'", f"the kind is {kind!r}", "Use class_weights instead."
         )
 
-    def loss(outputs: Tensor, truth: Tensor) -> Tensor:
+    if settings.risk_map is not None and kind != "segment":
+        raise SettingsError(
+            "risk_map",
+            "kind 'segment'",
+            f"the kind is {kind!r}",
+            "Leave it out: only pixels have a risk map.",
+        )
+
+    def loss(outputs: Tensor, truth: Tensor, pixel_weights: Tensor | None = None, /) -> Tensor:
+        if settings.risk_map is not None and pixel_weights is None:
+            raise SettingsError(
+                "risk_map", "a method that weighs pixels by the source's risk", "this one does not",
+                "Leave it out, or choose one that fine-tunes a source.",
+            )  # fmt: skip
         # Low precision ends here: sums over pixels and logarithms need float32.
         raw = outputs.float()
         _check_weights(settings, raw.shape[1])
         total = raw.new_zeros(())
         for term, weight in terms.items():
-            total = total + weight * _per_image(term, raw, truth, settings, kind).mean()
+            total = total + weight * _per_image(term, raw, truth, settings, kind, pixel_weights).mean()
         return total
 
     return loss
 
 
-def _per_image(term: Term, outputs: Tensor, truth: Tensor, settings: LossSettings, kind: Kind) -> Tensor:
+def _per_image(
+    term: Term,
+    outputs: Tensor,
+    truth: Tensor,
+    settings: LossSettings,
+    kind: Kind,
+    pixel_weights: Tensor | None,
+) -> Tensor:
     if term == "cross_entropy":
-        return cross_entropy(outputs, truth, settings)
+        return cross_entropy(outputs, truth, settings, pixel_weights)
     if kind == "multilabel":
         return label_cross_entropy(outputs, truth, settings)
     if term == "soft_dice":
         return soft_dice_loss(outputs, truth, settings)
-    return pixel_cross_entropy(outputs, truth, settings)
+    return pixel_cross_entropy(outputs, truth, settings, pixel_weights)
 
 
-def cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) -> Tensor:
+def cross_entropy(
+    outputs: Tensor, truth: Tensor, settings: LossSettings, pixel_weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of each image, averaged over its pixels: (B, K, *spatial) and (B, *spatial) to (B,)."""
     known = _known(truth, settings)
     each = functional.cross_entropy(
@@ -154,7 +192,7 @@ def cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) -> Ten
         reduction="none",
         label_smoothing=settings.label_smoothing,
     )
-    return _mean_known(each, known)
+    return _mean_known(each if pixel_weights is None else each * pixel_weights, known)
 
 
 def label_cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) -> Tensor:
@@ -173,7 +211,9 @@ def label_cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) 
     return _mean_known(each, known)
 
 
-def pixel_cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) -> Tensor:
+def pixel_cross_entropy(
+    outputs: Tensor, truth: Tensor, settings: LossSettings, pixel_weights: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy of each class's probability against the rest, averaged over classes and known
     pixels.
 
@@ -183,6 +223,7 @@ def pixel_cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) 
     Args:
         outputs: (B, K, *spatial) float32, K >= 2.
         truth: (B, *spatial) int64.
+        pixel_weights: (B, *spatial) factors of pixels; None for 1.
 
     Returns: (B,) float32.
     """
@@ -199,7 +240,8 @@ def pixel_cross_entropy(outputs: Tensor, truth: Tensor, settings: LossSettings) 
     weights = _weights(settings.class_weights, outputs)
     if weights is not None:
         each = each * weights.view(1, -1, *(1 for _ in outputs.shape[2:]))
-    return _mean_known(each.mean(dim=1), known)
+    each = each.mean(dim=1)
+    return _mean_known(each if pixel_weights is None else each * pixel_weights, known)
 
 
 def soft_dice_loss(outputs: Tensor, truth: Tensor, settings: LossSettings) -> Tensor:

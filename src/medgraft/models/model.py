@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medgraft.errors import ModelError
+from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
@@ -46,6 +47,12 @@ class Model(nn.Module):
     """True if predicting changes the model, so that the order of images counts."""
     predict_by: Literal["image", "patient"] = "image"
     """`patient`: the predictor passes whole patients, slices in order."""
+    wraps: ClassVar[str | None] = None
+    """Of a model around another: the name of the inner one in its config and as its submodule; regrafting changes
+    that one."""
+    optimizer_history: OptimizerHistory | None = None
+    """What the optimiser that trained these weights remembered, where it was asked to keep it; saved and loaded with
+    the model, and carried over to no other."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -90,12 +97,28 @@ class Model(nn.Module):
             "Use a classifier: regraft(model, classes).",
         )  # fmt: skip
 
+    def outputs_at_levels(self, images: Tensor, truth: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Raw outputs with the truth they are scored by; more than one pair where inner layers have heads as well."""
+        return [(self(images), truth)]
+
+    def outputs_of_both_heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Raw outputs of the head and of the head kept from the source, from one forward pass.
+
+        Raises:
+            ModelError: none was kept.
+        """
+        raise no_source_head(type(self).__name__)
+
     def blocks(self) -> dict[str, tuple[str, ...]]:
         """Parameter names by block, input to output; every parameter in exactly one block, the head last."""
         grouped: dict[str, list[str]] = {}
         for name, _ in self.named_parameters():
             grouped.setdefault(name.split(".")[0], []).append(name)
         return {block: tuple(names) for block, names in grouped.items()}
+
+    def layer_groups(self) -> dict[str, tuple[str, ...]]:
+        """Parameter names by what their layers do, every parameter in exactly one group: here the blocks."""
+        return self.blocks()
 
     def resized_state(self, size: tuple[int, ...]) -> dict[str, Tensor]:
         """This model's weights as another image size (H, W) needs them: the same, unless it has positions."""
@@ -183,6 +206,16 @@ class Model(nn.Module):
         return save_model(self, folder, overwrite=overwrite)
 
 
+def no_source_head(who: str) -> ModelError:
+    """The error of a model that is asked for a head it did not keep."""
+    return ModelError(
+        who,
+        "a head kept from the source",
+        "this model did not keep one",
+        "Use regraft(..., keep_source_head=True).",
+    )
+
+
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Evaluation mode inside, and afterwards exactly the mode each submodule was found in."""
@@ -237,7 +270,7 @@ def model_class(name: str) -> type[Model]:
         ModelError: nobody registered it.
     """
     # The built-in ones register when imported; importing them here keeps this module light.
-    from medgraft.models import backbones, simple, unet  # noqa: F401
+    from medgraft.models import backbones, colorization, colorized, simple, spot_tuned, unet  # noqa: F401
 
     if name not in _CLASSES:
         raise ModelError(

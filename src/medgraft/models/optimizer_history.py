@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from medgraft.errors import ModelError
-from medgraft.models.model import Model
+
+if TYPE_CHECKING:
+    from medgraft.models.model import Model
 
 
 class OptimizerHistory(NamedTuple):
@@ -21,6 +23,25 @@ class OptimizerHistory(NamedTuple):
 
     optimizer: str
     state: Mapping[str, Mapping[str, Tensor | float]]
+
+    def flat(self) -> dict[str, Tensor | float]:
+        """Every value by ``"parameter name/slot"``."""
+        return {
+            f"{name}/{slot}": value for name, slots in self.state.items() for slot, value in slots.items()
+        }
+
+    @classmethod
+    def of_flat(cls, optimizer: str, values: Mapping[str, Tensor | float]) -> OptimizerHistory:
+        """The inverse of `flat`.
+
+        >>> OptimizerHistory.of_flat("Adam", {"head.weight/step": 3.0}).state
+        {'head.weight': {'step': 3.0}}
+        """
+        state: dict[str, dict[str, Tensor | float]] = {}
+        for key, value in values.items():
+            name, slot = key.rsplit("/", 1)
+            state.setdefault(name, {})[slot] = value
+        return cls(optimizer, state)
 
 
 def record_history(optimizer: torch.optim.Optimizer, model: Model) -> OptimizerHistory:

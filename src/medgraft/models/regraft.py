@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,7 @@ def regraft(
     size: tuple[int, ...] | None = None,
     dimensions: Literal[2, 3] | None = None,
     keep_source_head: bool = False,
+    deep_supervision: bool = False,
 ) -> tuple[Model, Plan]:
     """A copy of a model for other classes, channels, kind, image size or for volumes; the model given stays as it was.
 
@@ -89,7 +91,8 @@ def regraft(
     The copy lies on the CPU, in training mode, with every parameter trainable.
 
     Args:
-        model: any model that does not wrap another.
+        model: any model; of one that wraps another and says which (`Model.wraps`), the inner one is regrafted and the
+            rest copied.
         classes: names in output order; empty with ``kind="encode"``.
         channels: input channels; None keeps them.
         kind: what the copy is for; None keeps it, and turns an encoder into a classifier (a U-Net into a
@@ -97,13 +100,15 @@ def regraft(
         size: (H, W) or (D, H, W) in pixels to prepare images to; None keeps it.
         dimensions: 3 makes a U-Net of images one of volumes, whose preparation has no size, spacing or patch yet;
             None keeps what it is.
-        keep_source_head: also keep the source's head, as `source_head`; classifiers only.
+        keep_source_head: also keep the source's head, as `source_head`.
+        deep_supervision: give inner decoders of a U-Net heads for training; those of the source are loaded where its
+            head is. Without it they are dropped.
 
     Returns: the copy, and the plan that says what became of every tensor.
 
     Raises:
-        ModelError: the model cannot serve that kind, wraps another, or its body would not be carried over
-            whole.
+        ModelError: the model cannot serve that kind, wraps another without saying which, or its body would not be
+            carried over whole.
 
     >>> from medgraft.models.backbones import Classifier
     >>> source = Classifier(ModelSpec(classes=("cat", "dog")), architecture="test_resnet")
@@ -113,6 +118,16 @@ def regraft(
     """
     spec = _target_spec(model, tuple(classes), channels, kind, size, dimensions)
     config = model.config()
+    if model.wraps is not None:
+        inner, plan = regraft(
+            config[model.wraps],
+            spec.classes,
+            kind=spec.kind,
+            size=size,
+            keep_source_head=keep_source_head,
+            deep_supervision=deep_supervision,
+        )
+        return _told(model, *_wrapped_again(model, inner, plan, spec))
     if any(isinstance(value, Model) for value in config.values()):
         raise ModelError(
             "regraft",
@@ -121,20 +136,26 @@ def regraft(
             "Regraft its inner model.",
         )
     state = model.resized_state(spec.preparation.size) if spec.preparation.size else model.state_dict()
-    source_head = model.blocks().get("head", ())
+    source_head = [name for name in model.blocks().get("head", ()) if not name.startswith("deep_head")]
     if keep_source_head:
         if not source_head or "source_classes" not in config:
             raise ModelError(
-                "regraft", "a classifier with a head to keep", f"got a {type(model).__name__} of kind "
-                f"{model.spec.kind!r}", "Leave keep_source_head out, or start from a classifier.",
+                "regraft", "a classifier or a U-Net with a head to keep", f"got a {type(model).__name__} of kind "
+                f"{model.spec.kind!r}", "Leave keep_source_head out, or start from a model that has classes.",
             )  # fmt: skip
         state |= {_kept_name(name): state[name] for name in source_head}
     if "source_classes" in config:
         config["source_classes"] = list(model.spec.classes) if keep_source_head else []
+    if deep_supervision and "deep_supervision" not in config:
+        raise ModelError(
+            "Deep supervision", "a U-Net", f"got a {type(model).__name__}", "Leave deep_supervision out."
+        )
+    if "deep_supervision" in config:
+        config["deep_supervision"] = deep_supervision
     grafted = type(model).from_config(config, spec)
 
     same_head = (model.spec.kind, model.spec.classes) == (spec.kind, spec.classes)
-    fresh = frozenset() if same_head else frozenset(grafted.blocks().get("head", ()))
+    fresh = frozenset(name for name in grafted.blocks().get("head", ()) if not (same_head and name in state))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     shapes |= {_kept_name(name): shapes[name] for name in source_head if keep_source_head}
     plan = transfer(state, grafted, fresh, channels=(model.spec.channels, spec.channels), shapes=shapes)
@@ -145,10 +166,31 @@ def regraft(
             f"{len(missing)} tensors do not fit, the first "
             f"{missing[0]!r}", "Keep channels and size as they were, or start from another source.",
         )  # fmt: skip
-    history = [*spec.provenance.get("history", []), f"regrafted: {plan.summary()}"]
-    grafted.spec = spec.changed(provenance=spec.provenance | {"history": history})
-    logger.info("Regrafted %s: %s", spec.provenance.get("source", type(model).__name__), plan.summary())
+    return _told(model, grafted, plan)
+
+
+def _told(model: Model, grafted: Model, plan: Plan) -> tuple[Model, Plan]:
+    """The regrafted model with what happened in its provenance."""
+    provenance = grafted.spec.provenance
+    history = [*provenance.get("history", []), f"regrafted: {plan.summary()}"]
+    grafted.spec = grafted.spec.changed(provenance=provenance | {"history": history})
+    logger.info("Regrafted %s: %s", provenance.get("source", type(model).__name__), plan.summary())
     return grafted, plan
+
+
+def _wrapped_again(model: Model, inner: Model, plan: Plan, spec: ModelSpec) -> tuple[Model, Plan]:
+    """A copy of a wrapper around another inner model, and the inner one's plan as that of the whole."""
+    name = str(model.wraps)
+    config = {key: copy.deepcopy(value) for key, value in model.config().items() if key != name}
+    wrapper = type(model).from_config(config | {name: inner}, spec)
+    wrapper.cpu().train().requires_grad_(True)
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    kept = [
+        PlanRow(key, "loaded", shape, shape)
+        for key, shape in shapes.items()
+        if not key.startswith(f"{name}.")
+    ]
+    return wrapper, Plan((*kept, *(row._replace(tensor=f"{name}.{row.tensor}") for row in plan.rows)))
 
 
 def reinitialise(model: Model) -> Model:

@@ -30,23 +30,16 @@ NESTED = "__model__"
 """Marks, inside a config, the tree of an inner model."""
 
 
-def save_model(
-    model: Model,
-    folder: str | Path,
-    optimizer_history: OptimizerHistory | None = None,
-    *,
-    overwrite: bool = False,
-) -> Path:
+def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> Path:
     """Write a model to a folder, whole or not at all.
 
     The files are written under a temporary name, read back, then renamed. A model that is replaced is kept
     until then.
 
     Args:
-        model: of a registered class; inner models are saved with it.
+        model: of a registered class; inner models are saved with it, and so is its `optimizer_history`, with the hash
+            of these weights.
         folder: to be created.
-        optimizer_history: what an optimiser remembered, by parameter name; stored with the hash of these
-            weights.
         overwrite: replace a model that is there already.
 
     Returns: the folder.
@@ -62,7 +55,7 @@ def save_model(
                 "" if (folder / MODEL).is_file() else " and holds no model"),
             "Choose another folder" + (", or pass overwrite=True." if (folder / MODEL).is_file() else "."),
         )  # fmt: skip
-    files = _files(model, optimizer_history)
+    files = _files(model)
     temporary = _beside(folder, "partial")
     # what a killed run left; its name is fixed so that such leftovers do not pile up
     shutil.rmtree(temporary, ignore_errors=True)
@@ -85,7 +78,7 @@ def save_model(
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read a model that `save_model` wrote, on the CPU, after checking its weights' hash.
+    """Read a model that `save_model` wrote, and what its optimiser remembered, on the CPU, after checking hashes.
 
     It is built before its weights are read, which draws from the global generator.
 
@@ -109,6 +102,7 @@ def load_model(folder: str | Path) -> Model:
             folder, f"{len(wrong)} tensors of {WEIGHTS} do not fit {MODEL}, the first {wrong[0]!r}"
         )
     model.load_state_dict(state)
+    model.optimizer_history = load_optimizer_history(folder)
     return model
 
 
@@ -183,7 +177,7 @@ def _from_json(value: Any) -> Any:
     return value
 
 
-def _files(model: Model, history: OptimizerHistory | None) -> dict[str, bytes]:
+def _files(model: Model) -> dict[str, bytes]:
     weights = dump_tensors(_separate(model.state_dict()))
     digest = _sha256(weights)
     description = {
@@ -193,6 +187,7 @@ def _files(model: Model, history: OptimizerHistory | None) -> dict[str, bytes]:
         "weights": {"file": WEIGHTS, "sha256": digest},
     }
     files = {MODEL: _dump(description), WEIGHTS: weights}
+    history = model.optimizer_history
     if history is not None:
         tensors: dict[str, Tensor] = {}
         numbers: dict[str, dict[str, float]] = {}

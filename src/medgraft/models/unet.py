@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from math import gcd
 from typing import ClassVar, Literal, NamedTuple, get_args
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medgraft.errors import ModelError, ShapeError
-from medgraft.models.model import Model, register
+from medgraft.models.model import Model, no_source_head, register
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
@@ -40,6 +40,8 @@ class UNet(Model):
         depth: number of halvings, N.
         residual: add a shortcut around each pair of convolutions.
         norm: after each convolution; `group` has at most 8 groups.
+        source_classes: class names of a second head kept from the source; empty for none.
+        deep_supervision: also give inner decoders but the lowest a head, for training only; see `outputs_at_levels`.
         flat_levels: of a volume with thick slices, how many first levels convolve and halve within slices only
             (1x3x3, 1x2x2); each is worth a factor of about two between slice distance and pixel spacing.
 
@@ -70,6 +72,8 @@ class UNet(Model):
         residual: bool = False,
         norm: Norm = "batch",
         flat_levels: int = 0,
+        source_classes: Sequence[str] = (),
+        deep_supervision: bool = False,
     ) -> None:
         super().__init__(spec)
         if width < 1 or depth < 1 or norm not in get_args(Norm):
@@ -86,6 +90,8 @@ class UNet(Model):
         self.width, self.depth, self.residual = width, depth, residual
         self.norm: Norm = norm
         self.flat_levels = flat_levels
+        self.source_classes = tuple(source_classes)
+        self.deep_supervision = deep_supervision
         layers = _Layers(axes, norm, residual)
         channels = spec.channels
         for level in range(1, depth + 1):
@@ -96,26 +102,109 @@ class UNet(Model):
         for level in range(depth, 0, -1):
             self.add_module(f"decoder{level}", _Decoder(width, layers, flat=level <= flat_levels))
             width //= 2
+        self.source_head: nn.Module | None = None
+        if self.source_classes:
+            self.source_head = layers.convolution(width, len(self.source_classes), (1,) * axes)
+        self.deep_levels = range(2, depth) if deep_supervision and spec.kind == "segment" else range(0)
+        for level in self.deep_levels:
+            head = layers.convolution(width * 2 ** (level - 1), len(spec.classes), (1,) * axes)
+            self.add_module(f"deep_head{level}", head)
         if spec.kind == "segment":
             self.head = layers.convolution(width, len(spec.classes), (1,) * axes)
 
     def config(self) -> JSON:
-        """Width, depth, residual, norm, flat levels."""
-        names = ("width", "depth", "residual", "norm", "flat_levels")
-        return {name: getattr(self, name) for name in names}
+        """Width, depth, residual, norm, flat levels, kept source classes, whether inner decoders have heads."""
+        names = ("width", "depth", "residual", "norm", "flat_levels", "deep_supervision")
+        return {name: getattr(self, name) for name in names} | {"source_classes": list(self.source_classes)}
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, *spatial) to logits (B, K, *spatial), or to features (B, D) for `encode`."""
         if self.spec.kind == "encode":
             return self.features(images)
+        return self._outputs(images, [self.head])[0]
+
+    def outputs_of_both_heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, C, *spatial) to logits over `spec.classes` and over `source_classes`."""
+        if self.source_head is None:
+            raise no_source_head("outputs_of_both_heads")
+        own, kept = self._outputs(images, [self.head, self.source_head])
+        return own, kept
+
+    def outputs_at_levels(self, images: Tensor, truth: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Logits of every head with the truth as it looks at that resolution, finest first.
+
+        Args:
+            images: (B, C, *spatial).
+            truth: (B, *spatial) int64; edges are repeated and pixels picked (nearest), as large as the logits.
+
+        Source: Isensee et al. 2021 (nnU-Net).
+
+        >>> spec = ModelSpec(kind="segment", classes=("rest", "nucleus"))
+        >>> model = UNet(spec, width=4, depth=3, deep_supervision=True)
+        >>> pairs = model.outputs_at_levels(torch.zeros(1, 3, 32, 32), torch.zeros(1, 32, 32, dtype=torch.int64))
+        >>> [tuple(logits.shape) for logits, _ in pairs]
+        [(1, 2, 32, 32), (1, 2, 16, 16)]
+        """
+        if not self.deep_levels:
+            return super().outputs_at_levels(images, truth)
         padded, before = self._pad(images)
+        decoded = self._decode(padded, [1, *self.deep_levels])
+        pairs = [(self._cropped(self.head(decoded[1]), before, images.shape[2:]), truth)]
+        whole = self._extended(truth[:, None].to(images.dtype), self._edges(truth.shape[1:]))
+        for level in self.deep_levels:
+            logits = self.get_submodule(f"deep_head{level}")(decoded[level])
+            seen = functional.interpolate(whole, logits.shape[2:], mode="nearest")
+            pairs.append((logits, seen[:, 0].to(truth.dtype)))
+        return pairs
+
+    def _outputs(self, images: Tensor, heads: Sequence[nn.Module]) -> list[Tensor]:
+        padded, before = self._pad(images)
+        inner = self._decode(padded, [1])[1]
+        return [self._cropped(head(inner), before, images.shape[2:]) for head in heads]
+
+    def _decode(self, padded: Tensor, levels: Collection[int]) -> dict[int, Tensor]:
+        """What the decoders of these levels put out."""
         inner, skipped = self._encode(padded)
+        found = {}
         for level in range(self.depth, 0, -1):
             inner = self.get_submodule(f"decoder{level}")(inner, skipped[level - 1])
-        outputs: Tensor = self.head(inner)
-        for axis, (start, length) in enumerate(zip(before, images.shape[2:]), start=2):
+            if level in levels:
+                found[level] = inner
+        return found
+
+    @staticmethod
+    def _cropped(outputs: Tensor, before: Sequence[int], lengths: Sequence[int]) -> Tensor:
+        for axis, (start, length) in enumerate(zip(before, lengths), start=2):
             outputs = outputs.narrow(axis, start, length)
         return outputs
+
+    def blocks(self) -> dict[str, tuple[str, ...]]:
+        """Parameter names by block, input to output; the heads of inner decoders belong to the head."""
+        found = super().blocks()
+        deep = [name for level in self.deep_levels for name in found.pop(f"deep_head{level}")]
+        if deep:
+            found["head"] = (*deep, *found["head"])
+        return found
+
+    def layer_groups(self) -> dict[str, tuple[str, ...]]:
+        """As nnU-Net calls its convolutions: those going down, after enlarging, enlarging, and putting out classes.
+
+        >>> model = UNet(ModelSpec(kind="segment", classes=("rest", "nucleus")), width=4, depth=1)
+        >>> {group: len(names) for group, names in model.layer_groups().items()}
+        {'context': 12, 'localization': 6, 'transpose': 2, 'segmentation': 2}
+        """
+        found: dict[str, list[str]] = {
+            group: [] for group in ("context", "localization", "transpose", "segmentation")
+        }
+        for name, _ in self.named_parameters():
+            block, _, inner = name.partition(".")
+            if block.startswith(("encoder", "bottleneck")):
+                found["context"].append(name)
+            elif not block.startswith("decoder"):
+                found["segmentation"].append(name)
+            else:
+                found["transpose" if inner.startswith("enlarge.") else "localization"].append(name)
+        return {group: tuple(names) for group, names in found.items()}
 
     def features(self, images: Tensor) -> Tensor:
         """Mean of the bottleneck over space: (B, C, *spatial) to (B, width * 2**depth)."""
@@ -160,9 +249,15 @@ class UNet(Model):
                 "Prepare them as model.spec.preparation says, or regraft its channels.",
             )  # fmt: skip
         margins = self.margins(images.shape[2:])
-        edges = [side for margin in reversed(margins) for side in margin]  # torch lists the last axis first
-        padded = functional.pad(images, edges, mode="replicate") if any(edges) else images
-        return padded, [before for before, _ in margins]
+        return self._extended(images, self._edges(images.shape[2:])), [before for before, _ in margins]
+
+    def _edges(self, sides: Sequence[int]) -> list[int]:
+        """Margins as torch lists them, the last axis first."""
+        return [side for margin in reversed(self.margins(sides)) for side in margin]
+
+    @staticmethod
+    def _extended(images: Tensor, edges: Sequence[int]) -> Tensor:
+        return functional.pad(images, list(edges), mode="replicate") if any(edges) else images
 
 
 class _Layers(NamedTuple):
