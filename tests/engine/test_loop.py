@@ -175,7 +175,7 @@ def test_bf16_takes_effect_through_the_wrapped_objective() -> None:
     assert all(tensor.dtype == torch.float32 for tensor in weights(half).values())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "nadam", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "nadam", "rmsprop", "avagrad", "avagradw"])
 @pytest.mark.parametrize("stop_after", [1, 4, 7])
 def test_interrupted_and_resumed_equals_uninterrupted(
     tmp_path: Path, optimizer: str, stop_after: int

@@ -105,6 +105,23 @@ def test_the_selection_rule_uses_only_what_the_method_may_see(
     assert run.selector is not None and run.selector.rule == rule
 
 
+def test_validation_rows_that_nobody_annotated_choose_no_epoch() -> None:
+    known = make_cohort("classify", "B")
+    table = known.table.astype({"label": object})
+    table.loc[table["split"] == "validation", "label"] = ""
+    partly = Cohort(
+        table,
+        kind=known.kind,
+        classes=known.classes,
+        root=known.root,
+        name="partly",
+        arrays=(np.stack([known.picture(row).array for row in range(len(known))]), None),
+    )
+    site = make_cohort("classify", "A")
+    rules = [look(Task(site, cohort), sees_truth=True)[1].selector for cohort in (known, partly)]
+    assert [selector and selector.rule for selector in rules] == ["target_validation", "last"]
+
+
 def test_target_validation_is_refused_to_a_method_without_target_truth() -> None:
     with pytest.raises(SettingsError, match=r"last, source_validation, oracle.*'target_validation'"):
         look(task(), Run(select="target_validation", device="cpu", progress=False))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,14 @@ from torch import nn
 
 from medgraft.data.task import Task
 from medgraft.engine.loop import fit
-from medgraft.engine.method import adapt_verbosely
+from medgraft.engine.method import MethodSettings, Needs, adapt_verbosely
 from medgraft.engine.randomness import generator
-from medgraft.engine.run import Limit, Run
+from medgraft.engine.run import Interrupted, Limit, Run, Shared
 from medgraft.engine.schedule import Schedule
 from medgraft.methods import FineTune
-from medgraft.testing import make_cohort, make_model
+from medgraft.models.model import Model
+from medgraft.models.optimizer_history import OptimizerHistory
+from medgraft.testing import StopsAfter, make_cohort, make_model
 
 from .conftest import OnFixedRows, make_line
 
@@ -59,5 +62,67 @@ def test_adapt_hands_it_on_under_the_model_s_parameter_names() -> None:
     adapted = adapt_verbosely(
         make_model("classify"), task, FineTune(schedule=Schedule(epochs=1)), run(limit=Limit(1, 1))
     )
-    assert adapted.optimizer_history is not None
-    assert set(adapted.optimizer_history.state) == {name for name, _ in adapted.model.named_parameters()}
+    history = adapted.model.optimizer_history
+    assert history is not None
+    assert set(history.state) == {name for name, _ in adapted.model.named_parameters()}
+
+
+def test_a_model_does_not_inherit_the_history_of_its_source() -> None:
+    source, task = make_model("classify"), Task(target=make_cohort("classify", "B"))
+    source.optimizer_history = OptimizerHistory("Adam", {})
+    shared = Shared()
+    asked = run(limit=Limit(1, 1), shared=shared)
+    method = FineTune(schedule=Schedule(epochs=1))
+    assert adapt_verbosely(source, task, method, asked).model.optimizer_history != source.optimizer_history
+    quiet = Run(device="cpu", progress=False, limit=Limit(1, 1))
+    assert adapt_verbosely(source, task, Returned(), quiet).model.optimizer_history is None
+    again = dataclasses.replace(quiet, shared=shared, path=("again",))
+    assert adapt_verbosely(source, task, method, again).model.optimizer_history is None
+
+
+class Returned(MethodSettings):
+    """Gives back what it got."""
+
+    name = "returned"
+    kinds = frozenset({"classify"})
+
+    @property
+    def needs(self) -> Needs:
+        return Needs.of(target=("images",))
+
+    def adapt(self, model: Model, task: Task, run: Run) -> Model:
+        return model
+
+
+class FirstIsBest:
+    """A selector that likes the first epoch best."""
+
+    rule = "target_validation"
+
+    def __init__(self) -> None:
+        self.scores = [1.0, 0.5, 0.25]
+
+    def score(self, model: Model) -> float:
+        return self.scores.pop(0)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_history_is_that_of_the_epoch_that_is_kept(tmp_path: Path, stopped: bool) -> None:
+    schedule = Schedule(epochs=3, optimizer="adam", lr=0.1, shape="constant")
+    selector = FirstIsBest()
+    kept = make_line()
+    if stopped:
+        asked = run(tmp_path, checkpoint_seconds=0, selector=selector, shared=StopsAfter(4))
+        with pytest.raises(Interrupted):
+            fit(OnFixedRows(make_line()), asked, schedule)
+    asked = run(tmp_path, checkpoint_seconds=0, selector=selector)
+    fit(OnFixedRows(kept), asked, schedule)
+    once = run()
+    short = make_line()
+    fit(OnFixedRows(short), once, schedule.model_copy(update={"epochs": 1}))
+    found, expected = asked.shared.optimizer_history, once.shared.optimizer_history
+    assert found is not None and expected is not None and found.optimizer == expected.optimizer == "Adam"
+    assert found.flat().keys() == expected.flat().keys()
+    for key, value in expected.flat().items():
+        assert torch.equal(torch.as_tensor(value), torch.as_tensor(found.flat()[key]))
+    assert torch.equal(short.head.weight, kept.head.weight)

@@ -74,6 +74,19 @@ def test_a_sample_is_a_slice_with_its_mask() -> None:
         np.testing.assert_array_equal(batch.truth[position], patches.cohort.mask(row).array[depth, ..., 0])
 
 
+@pytest.mark.parametrize("preparation", [plain(patch=(8, 12)), plain(dimensions=3, patch=(4, 8, 12))])
+def test_volumes_without_masks_give_the_same_crops_without_truth(preparation: Preparation) -> None:
+    whole = numbered([(6, 16, 20)] * 3, ["a", "a", "b"])
+    blind = Patches(whole.only({"images", "patients"}), preparation)
+    seen = Patches(whole, preparation, foreground=0.0)
+    assert blind.samples == seen.samples
+    torch.testing.assert_close(blind.weights, seen.weights)
+    batches = [rows(range(0, len(rows), 3), torch.Generator().manual_seed(1)) for rows in (blind, seen)]
+    assert torch.equal(batches[0].images, batches[1].images)
+    assert batches[0].truth is None and batches[1].truth is not None
+    assert batches[0].rows.tolist() == batches[1].rows.tolist()
+
+
 def test_neighbouring_slices_are_the_channels_and_the_mask_is_of_the_middle_one() -> None:
     patches = Patches(numbered([(6, 16, 20)], ["a"]), plain(slices=3, channels=3))
     batch = patches([0, 3], torch.Generator())

@@ -120,3 +120,18 @@ def test_warm_up_rises_linearly_and_then_the_whole_curve_follows() -> None:
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, object], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         Schedule(**settings)  # type: ignore[arg-type]
+
+
+def test_presets_fill_what_is_not_named():
+    nnunet = Schedule(preset="nnunet")
+    assert (nnunet.epochs, nnunet.steps_per_epoch, nnunet.optimizer, nnunet.lr) == (1000, 250, "sgd", 0.01)
+    assert nnunet.nesterov and nnunet.momentum == 0.99 and nnunet.weight_decay == 3e-5
+    # the published rule: initial rate times (1 - epoch / epochs) ** 0.9
+    assert nnunet.learning_rate(250) == pytest.approx(0.01 * 0.75**0.9)
+    early = Schedule(preset="avagrad_25")
+    assert (early.epochs, early.optimizer, early.lr, early.eps) == (25, "avagrad", 10.0, 0.1)
+    assert Schedule(preset="avagrad_50").epochs == 50
+    assert Schedule(preset="nnunet", epochs=25, lr=0.1) == nnunet.model_copy(update={"epochs": 25, "lr": 0.1})
+    assert Schedule.model_validate(early.model_dump()) == early
+    with pytest.raises(ValueError, match="preset"):
+        Schedule(preset="nn")  # type: ignore[arg-type]

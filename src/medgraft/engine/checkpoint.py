@@ -71,7 +71,7 @@ def write_next(folder: Path, index: int, saved: Saved) -> None:
             "The run", "a disk that keeps what is written", f"{path.name} read back differently",
             "Check the disk; the previous checkpoint is untouched.",
         )  # fmt: skip
-    for earlier in _indices(folder):
+    for earlier in indices(folder):
         if earlier != index:
             for suffix in (".json", ".safetensors"):  # the JSON first: without it the rest does not exist
                 _numbered(folder, earlier).with_suffix(suffix).unlink(missing_ok=True)
@@ -79,7 +79,7 @@ def write_next(folder: Path, index: int, saved: Saved) -> None:
 
 def read_latest(folder: Path) -> tuple[int, Saved] | None:
     """The newest checkpoint that is whole, with its index."""
-    for index in sorted(_indices(folder), reverse=True):
+    for index in sorted(indices(folder), reverse=True):
         saved = read_saved(_numbered(folder, index))
         if saved is not None:
             return index, saved
@@ -90,7 +90,8 @@ def _numbered(folder: Path, index: int) -> Path:
     return folder / f"epoch-{index:06d}.json"
 
 
-def _indices(folder: Path) -> list[int]:
+def indices(folder: Path) -> list[int]:
+    """The numbers of the checkpoints that stand in a folder."""
     return [int(path.stem.removeprefix("epoch-")) for path in folder.glob("epoch-*.json")]
 
 

@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from torch import nn
 
-from medgraft.errors import MedgraftError, SettingsError
+from medgraft.errors import MedgraftError, RunError, SettingsError
 from medgraft.types import Step
 
 if TYPE_CHECKING:
@@ -143,3 +144,26 @@ def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:
     return Step({name: tensor[start:stop] for name, tensor in step.tensors.items()}), (
         stop - start
     ) * world / rows
+
+
+def synchronise_buffers(fabric: Fabric, module: nn.Module) -> None:
+    """Batch statistics differ between processes: rank 0's are kept, as in the saved model."""
+    if fabric.world_size > 1:
+        for buffer in module.buffers():
+            buffer.copy_(fabric.broadcast(buffer, src=0))
+
+
+def refuse_disagreement(fabric: Fabric, module: nn.Module) -> None:
+    """Every process must end with the same weights; a method that draws rows by itself would break this.
+
+    Raises:
+        RunError: they differ.
+    """
+    if fabric.world_size == 1:
+        return
+    total = torch.stack([weight.detach().double().sum() for weight in module.parameters()]).cpu()
+    if not torch.equal(total, fabric.broadcast(total, src=0)):
+        raise RunError(
+            "The training", "processes that end with the same weights", "they differ",
+            "Make batches() yield the same global batches in every process, drawn from run.generator.",
+        )  # fmt: skip

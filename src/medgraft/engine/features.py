@@ -15,7 +15,7 @@ from medgraft.engine.memory_order import channels_last
 from medgraft.engine.patches import Patches
 from medgraft.engine.predict import batch_rows, needs_windows, placed
 from medgraft.engine.progress import progress_bar
-from medgraft.errors import DataError, ModelError
+from medgraft.errors import DataError, ModelError, ShapeError
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.unet import UNet
 from medgraft.types import Batch
@@ -25,28 +25,62 @@ def extract_features(
     model: Model,
     cohort: Cohort,
     *,
+    at: str | None = None,
     batch_size: int = 32,
     device: str | torch.device = "cpu",
     shown: bool | None = False,
+    loader: Loader | None = None,
 ) -> Tensor:
     """Features of every image of a cohort, in its order, in evaluation mode and without gradient.
 
     Args:
         model: any; left in the mode and on the device it was found in.
         cohort: N rows, of which only the images are used.
+        at: as for `feature_vectors`.
+        loader: of these rows, where there is one that remembers them.
 
     Returns: (N, D) float32 on the CPU.
+
+    Raises:
+        ShapeError: images whose inner maps are not of one size.
     """
-    loader = Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
+    loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     groups = batch_rows(model, cohort, batch_size)
-    parts: list[Tensor] = []
+    found: Tensor | None = None
     bar = progress_bar("extracting features", len(groups), shown)
     with placed(model, device), evaluation_mode(model), torch.no_grad(), bar as advance:
-        for batch in loader.batches(groups):
-            parts.append(model.features(channels_last(batch.images.to(device))).float().cpu())
+        for rows, batch in zip(groups, loader.batches(groups)):
+            vectors = feature_vectors(model, channels_last(batch.images.to(device)), at).float().cpu()
+            if found is None:  # filled in place: maps of many images are large
+                found = torch.empty(len(cohort), vectors.shape[1])
+            if vectors.shape[1] != found.shape[1]:
+                raise ShapeError(
+                    "Features", "images of one size",
+                    f"{cohort.name} has some with {found.shape[1]} numbers at '{at}' and some with {vectors.shape[1]}",
+                    "Set a size to resize to, for instance --set size=[192,192].",
+                )  # fmt: skip
+            found[torch.from_numpy(rows)] = vectors
             advance(None)
-    order = torch.from_numpy(np.argsort(np.concatenate(groups), kind="stable"))
-    return torch.cat(parts)[order]
+    return torch.empty(0, 0) if found is None else found
+
+
+def feature_vectors(model: Model, images: Tensor, at: str | None = None) -> Tensor:
+    """One vector per image, with gradients where these are on.
+
+    Args:
+        images: (B, C, *spatial) float.
+        at: name of a block or submodule, whose whole map becomes the vector; None takes `Model.features`.
+
+    Returns: (B, D).
+
+    >>> from medgraft.models.spec import ModelSpec
+    >>> model = UNet(ModelSpec(kind="segment", classes=("rest", "nucleus")), width=4, depth=2)
+    >>> feature_vectors(model, torch.zeros(2, 3, 32, 32), "bottleneck.first_norm").shape
+    torch.Size([2, 1024])
+    """
+    if at is None:
+        return model.features(images)
+    return model.activations(images, [at])[1][at].flatten(1)
 
 
 class PixelSample(NamedTuple):

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import pandas as pd
 import torch
@@ -18,19 +18,21 @@ from torch.optim import Optimizer
 
 from medgraft.engine import checkpoint, optimizers, randomness
 from medgraft.engine.checkpoint import Saved
-from medgraft.engine.distributed import shard
+from medgraft.engine.distributed import refuse_disagreement, shard, synchronise_buffers
 from medgraft.engine.memory_order import channels_last, put_channels_last
 from medgraft.engine.objective import Objective
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_scores, schedules_per_phase
 from medgraft.engine.tensorboard import EventFile
+from medgraft.engine.update_sizes import UpdateSizes
 from medgraft.errors import RunError
-from medgraft.models.optimizer_history import OptimizerHistory
+from medgraft.models.optimizer_history import OptimizerHistory, restore_history
 from medgraft.types import JSON, Progress, Step
 from medgraft.whole_files import write_text
 
 logger = logging.getLogger(__name__)
+Value = TypeVar("Value")
 
 
 class History(NamedTuple):
@@ -45,18 +47,25 @@ class History(NamedTuple):
     kept: int
 
 
-def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedule]) -> History:
+def fit(
+    objective: Objective,
+    run: Run,
+    schedule: Schedule | Mapping[str, Schedule],
+    optimizer_history: OptimizerHistory | None = None,
+) -> History:
     """Train an objective to the end of its schedule, continuing from the run's last epoch boundary.
 
     Args:
         objective: its model is changed in place and holds the kept epoch's weights afterwards.
         run: a run or child that has not trained anything else.
         schedule: one for all phases, or one per phase; all with the same length and batch size.
+        optimizer_history: what the first phase's optimiser remembers of the model when the training begins.
 
     Returns: the history, equal for an interrupted and an uninterrupted run except for `seconds`.
 
     Raises:
         RunError: a second training in the same run, another thread count than before, a loss that is not finite.
+        ModelError: the optimiser history is of another kind of optimiser.
         Interrupted: a stop was requested.
     """
     if run.path in run.shared.fitted:
@@ -65,10 +74,10 @@ def fit(objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedu
             "Pass run.child('name') to every training but one.",
         )  # fmt: skip
     run.shared.fitted.add(run.path)
-    training = _Training(objective, run, schedule)
+    training = _Training(objective, run, schedule, optimizer_history)
     history = training.run_to_end()
     if run.save_optimizer:
-        run.shared.optimizer_history = training.optimizer_history()
+        run.shared.optimizer_history = training.best_memory or training.memory()
     run.shared.rule = history.rule
     run.shared.loss_is_sample_mean &= objective.loss_is_sample_mean
     return history
@@ -81,12 +90,19 @@ MODEL_PREFIX = "model."
 class _Training:
     """The state of one `fit`: wrapped objective, optimisers, best weights, history."""
 
-    def __init__(self, objective: Objective, run: Run, schedule: Schedule | Mapping[str, Schedule]) -> None:
-        self.objective, self.run = objective, run
+    def __init__(
+        self,
+        objective: Objective,
+        run: Run,
+        schedule: Schedule | Mapping[str, Schedule],
+        memory: OptimizerHistory | None,
+    ) -> None:
+        self.objective, self.run, self.first_memory = objective, run, memory
         self.schedules = schedules_per_phase(objective.phases, schedule)
         first = self.schedules[objective.phases[0]]
         self.epochs = min(first.epochs, run.limit.epochs or first.epochs)
-        self.steps_per_epoch = _smaller(first.steps_per_epoch, run.limit.steps)
+        self.steps_per_epoch = min(filter(None, (first.steps_per_epoch, run.limit.steps)), default=None)
+        self.optimizer_class = optimizers.CLASSES[first.optimizer].__name__
         self.patience = first.patience
         self.rule = run.selector.rule if run.selector is not None else "last"
         refuse_without_scores(self.schedules, self.rule)
@@ -102,7 +118,9 @@ class _Training:
         self.rows: list[JSON] = []
         self.step = 0
         self.best: dict[str, Tensor] | None = None
+        self.best_memory: OptimizerHistory | None = None  # of the optimiser, where it is to be saved
         self.best_score, self.best_epoch = -math.inf, -1
+        self.updates = UpdateSizes(objective.model) if run.record_updates else None
         self.saved_at = time.monotonic()
 
     @property
@@ -140,7 +158,9 @@ class _Training:
                 logger.warning("no epoch had a defined validation score, so the last one is kept")
                 self.rule = "last"
             self.best_epoch = len(self.rows) - 1
-        self.check_processes_agree()
+        refuse_disagreement(self.run.fabric, self.objective)
+        if self.updates is not None:
+            self.run.record("updates", self.updates.table())
         self.run.record("history", pd.DataFrame(self.rows))
         return History(self.rows, self.rule, self.best_epoch)
 
@@ -168,7 +188,9 @@ class _Training:
                 run.raise_if_stopped()
         objective.eval()
         means = self.average(totals, max(1, self.step - first_step), epoch)
-        self.synchronise_buffers()
+        synchronise_buffers(run.fabric, objective)
+        if self.updates is not None:
+            self.updates.end_epoch()
         score = self.select(epoch)
         lr = self.schedules[objective.phases[0]].learning_rate(epoch, self.scores)
         seconds = round(time.monotonic() - started, 3)
@@ -200,7 +222,7 @@ class _Training:
                     fabric.clip_gradients(self.wrapped, optimizer, max_norm=schedule.clip_norm)
                 elif schedule.clip_value is not None:
                     fabric.clip_gradients(self.wrapped, optimizer, clip_val=schedule.clip_value)
-                optimizer.step()
+                optimizer.step() if self.updates is None else self.updates.step(optimizer)
             name = "loss" if len(self.objective.phases) == 1 else f"loss_{phase}"
             for part, value in {name: loss.total, **loss.parts}.items():
                 value = value.detach() * weight
@@ -243,6 +265,8 @@ class _Training:
         history = optimizers.collect_state(held, self.names) if held is not None else loaded
         if history is not None:
             optimizers.restore_state(optimizer, self.names, *history)
+        elif self.first_memory is not None and not self.rows and phase == self.objective.phases[0]:
+            restore_history(self.first_memory, optimizer, self.objective.model)
         return cast(Optimizer, self.run.fabric.setup_optimizers(optimizer))
 
     def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
@@ -259,23 +283,6 @@ class _Training:
             )  # fmt: skip
         return means
 
-    def synchronise_buffers(self) -> None:
-        """Batch statistics differ between processes: rank 0's are kept, as in the saved model."""
-        if self.run.fabric.world_size > 1:
-            for buffer in self.objective.buffers():
-                buffer.copy_(self.run.fabric.broadcast(buffer, src=0))
-
-    def check_processes_agree(self) -> None:
-        """Every process must end with the same weights; a method that draws rows by itself would break this."""
-        if self.run.fabric.world_size == 1:
-            return
-        total = torch.stack([p.detach().double().sum() for p in self.objective.parameters()]).cpu()
-        if not torch.equal(total, self.run.fabric.broadcast(total, src=0)):
-            raise RunError(
-                "The training", "processes that end with the same weights", "they differ",
-                "Make batches() yield the same global batches in every process, drawn from run.generator.",
-            )  # fmt: skip
-
     def select(self, epoch: int) -> float:
         selector = self.run.selector
         if selector is None or selector.rule == "last":
@@ -285,6 +292,7 @@ class _Training:
             self.best_score, self.best_epoch = score, epoch
             state = self.objective.model.state_dict()
             self.best = {name: tensor.detach().clone() for name, tensor in state.items()}
+            self.best_memory = self.memory() if self.run.save_optimizer else None
         return score
 
     def out_of_patience(self, epoch: int) -> bool:
@@ -310,10 +318,14 @@ class _Training:
         extra = self.objective.state()
         tensors.update({f"state/{name}": tensor for name, tensor in extra.tensors.items()})
         tensors.update({f"best/{name}": tensor for name, tensor in (self.best or {}).items()})
+        memory = {} if self.best_memory is None else self.best_memory.flat()
+        tensors.update({f"memory/{key}": value for key, value in memory.items() if isinstance(value, Tensor)})
         facts: JSON = {
+            "memory": {key: value for key, value in memory.items() if not isinstance(value, Tensor)},
             "epoch": epoch, "step": self.step, "rows": self.rows, "state": extra.facts, "optimizers": {},
             "best_epoch": self.best_epoch, "best_score": self.best_score if self.best is not None else None,
             "threads": torch.get_num_threads(), "processes": self.run.fabric.world_size,
+            "updates": [] if self.updates is None else self.updates.epochs,
         }  # fmt: skip
         for phase, held in self.optimizers.items():
             for name, optimizer in held.items():
@@ -341,28 +353,29 @@ class _Training:
         self.objective.load_state_dict(_under("objective/", tensors))
         self.objective.load_state(Saved(_under("state/", tensors), facts["state"]))
         self.step, self.rows = facts["step"], facts["rows"]
+        if self.updates is not None:
+            self.updates.resume(facts["updates"])
         if facts["best_score"] is not None:
             self.best = {k: v.to(self.run.fabric.device) for k, v in _under("best/", tensors).items()}
             self.best_epoch, self.best_score = facts["best_epoch"], facts["best_score"]
+            if self.run.save_optimizer:
+                values = {**_under("memory/", tensors), **facts["memory"]}
+                self.best_memory = OptimizerHistory.of_flat(self.optimizer_class, values)
         for phase_and_name, rest in facts["optimizers"].items():
             self.loaded[phase_and_name] = _under(f"optimizer/{phase_and_name}/", tensors), rest
         return epoch
 
-    def optimizer_history(self) -> OptimizerHistory:
-        """What the first phase's optimiser remembers of the model after the last epoch, whichever epoch is kept."""
+    def memory(self) -> OptimizerHistory:
+        """What the first phase's optimiser remembers of the model now."""
         phase = self.objective.phases[0]
         name = self.schedules[phase].optimizer
         if name in self.optimizers[phase]:
             tensors, facts = optimizers.collect_state(self.optimizers[phase][name], self.names)
         else:  # the run was finished before
             tensors, facts = self.loaded[f"{phase}/{name}"]
-        state: dict[str, dict[str, Tensor | float]] = {}
-        for key, value in [*tensors.items(), *facts.items()]:
-            parameter, slot = key.rsplit("/", 1)
-            if parameter.startswith(MODEL_PREFIX):
-                held = value.cpu().clone() if isinstance(value, Tensor) else value
-                state.setdefault(parameter.removeprefix(MODEL_PREFIX), {})[slot] = held
-        return OptimizerHistory(optimizers.CLASSES[name].__name__, state)
+        values = _under(MODEL_PREFIX, {**tensors, **facts})
+        copied = {key: v.cpu().clone() if isinstance(v, Tensor) else v for key, v in values.items()}
+        return OptimizerHistory.of_flat(self.optimizer_class, copied)
 
     def open_events(self) -> AbstractContextManager[EventFile | None]:
         if self.run.log != "tensorboard" or not self.run.writes:
@@ -374,9 +387,5 @@ class _Training:
             write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
 
 
-def _smaller(first: int | None, second: int | None) -> int | None:
-    return min((number for number in (first, second) if number is not None), default=None)
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _under(prefix: str, tensors: Mapping[str, Value]) -> dict[str, Value]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -19,7 +19,6 @@ from medgraft.engine.run import Run
 from medgraft.engine.select import choose_rule
 from medgraft.errors import NeedError
 from medgraft.models.model import Model
-from medgraft.models.optimizer_history import OptimizerHistory
 from medgraft.types import FIELDS, Field, Kind
 
 
@@ -79,14 +78,12 @@ class Adapted(NamedTuple):
     """An adapted model, and what is to be said about how it came about.
 
     selection: rule by which the last training chose its epoch; "none" where nothing was trained.
-    optimizer_history: of the last training, where the run was asked to save it.
     """
 
     model: Model
     selection: str
     warnings: tuple[str, ...]
     seconds: float
-    optimizer_history: OptimizerHistory | None = None
 
 
 def adapt(model: Model, task: Task, method: Method, run: Run | None = None) -> Model:
@@ -120,16 +117,19 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
     needs = method.needs
     with_rule = _with_selector(task, needs, run)
     given = withhold(task, needs)
-    run.shared.rule = None
+    run.shared.rule = run.shared.optimizer_history = None
     with seeded(run.seed, run.path, "adapt"):
         adapted = method.adapt(copy.deepcopy(model), given, with_rule)
     adapted.to("cpu").eval()
+    adapted.optimizer_history = (
+        run.shared.optimizer_history
+    )  # never that of the source: these are other weights
     selection = run.shared.rule or "none"
     if selection == "oracle":
         warnings += (
             "The epoch was chosen by the rule 'oracle', which sees target labels that the method may not.",
         )
-    return Adapted(adapted, selection, warnings, time.monotonic() - started, run.shared.optimizer_history)
+    return Adapted(adapted, selection, warnings, time.monotonic() - started)
 
 
 def _with_selector(task: Task, needs: Needs, run: Run) -> Run:
@@ -144,10 +144,10 @@ def _with_selector(task: Task, needs: Needs, run: Run) -> Run:
 
 
 def _validation(cohort: Cohort | None) -> Cohort | None:
-    if cohort is None or not cohort.has_splits or "truth" not in cohort.fields:
+    if cohort is None or not cohort.has_splits:
         return None
     rows = cohort.split("validation")
-    return rows if len(rows) else None
+    return rows if len(rows) and "truth" in rows.fields else None
 
 
 def check_needs(task: Task, method: Method) -> None:
@@ -156,7 +156,7 @@ def check_needs(task: Task, method: Method) -> None:
     if task.kind not in method.kinds:
         raise NeedError(
             who, f"a task that is one of: {', '.join(sorted(method.kinds))}", f"this one's kind is '{task.kind}'",
-            "Choose another method; `medgraft methods --have ...` lists those that fit.",
+            _other_kind(task.kind),
         )  # fmt: skip
     for side, cohort, fields in (
         ("source", task.source, method.needs.source),
@@ -181,6 +181,14 @@ def check_needs(task: Task, method: Method) -> None:
                 who, f"training rows in the {side}", f"none of its {len(cohort)} rows has the split 'train'",
                 "Mark rows as 'train' in the manifest's column 'split'.",
             )  # fmt: skip
+
+
+def _other_kind(kind: Kind) -> str:
+    """What to do about a task of the wrong kind."""
+    another = "hoose another method; `medgraft methods --have ...` lists those that fit."
+    if kind != "encode":
+        return f"C{another}"
+    return f"Images without any annotation have to be told what is sought in them (--kind segment), or c{another}"
 
 
 def check_leaks(task: Task, *, allow: bool) -> tuple[str, ...]:

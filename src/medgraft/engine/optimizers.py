@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from medgraft.engine.avagrad import AvaGrad, AvaGradW
 from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.types import JSON
 
@@ -32,16 +33,23 @@ CLASSES: dict[OptimizerName, type[Optimizer]] = {
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
     "nadam": torch.optim.NAdam,
+    "avagrad": AvaGrad,
+    "avagradw": AvaGradW,
 }
 
 
 def build_optimizer(name: OptimizerName, groups: Sequence[dict[str, Any]], schedule: Schedule) -> Optimizer:
-    """An optimiser over torch parameter groups, with the schedule's momentum or betas."""
+    """An optimiser over torch parameter groups, with the schedule's momentum or betas, and eps."""
     if name == "sgd":
         return torch.optim.SGD(groups, schedule.lr, schedule.momentum, nesterov=schedule.nesterov)
+    eps: dict[str, Any] = {} if schedule.eps is None else {"eps": schedule.eps}
     if name == "rmsprop":
-        return torch.optim.RMSprop(groups, schedule.lr, momentum=schedule.momentum)
-    return CLASSES[name](groups, lr=schedule.lr, betas=schedule.betas)  # type: ignore[call-arg]
+        return torch.optim.RMSprop(groups, schedule.lr, momentum=schedule.momentum, **eps)
+    if name in ("avagrad", "avagradw"):
+        kind = AvaGrad if name == "avagrad" else AvaGradW
+        # groups differ in learning rate only: the equation's vector is that of all trained weights
+        return kind(groups, schedule.lr, schedule.betas, across_groups=True, **eps)
+    return CLASSES[name](groups, lr=schedule.lr, betas=schedule.betas, **eps)  # type: ignore[call-arg]
 
 
 def collect_state(optimizer: Optimizer, names: Mapping[Tensor, str]) -> tuple[dict[str, Tensor], JSON]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medgraft.data.cache import ArrayCache, cache_key
 from medgraft.data.cohort import Cohort
-from medgraft.data.loading import hash_row
+from medgraft.data.loading import has_masks, hash_row
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import needs_windows, prepare_volume
 from medgraft.engine.run import Run
@@ -36,7 +36,8 @@ class Patches:
     Every patient is equally likely, whatever the number of their volumes and slices.
 
     Args:
-        cohort: rows with masks; images count as volumes of one slice.
+        cohort: rows of a segmentation task; images count as volumes of one slice. Without masks batches have no truth
+            and nothing is known to be foreground.
         preparation: the model's own; its `patch` is the size of the crops.
         foreground: share of samples that must show a class other than the first: a slice with one, a crop centred
             on one of its pixels (the class drawn first, so that rare ones come as often).
@@ -72,7 +73,7 @@ class Patches:
     def __call__(self, samples: Sequence[int] | np.ndarray, generator: torch.Generator) -> Batch:
         """Draw crops for samples by number.
 
-        Returns: images (B, C, *spatial) float32, truth (B, *spatial) int64, rows of the cohort.
+        Returns: images (B, C, *spatial) float32, truth (B, *spatial) int64 where the cohort has masks, its rows.
         """
         chosen = [self.samples[int(index)] for index in samples]
         cut = [self._cut(self._prepared(row), depth, generator) for row, depth in chosen]
@@ -83,7 +84,8 @@ class Patches:
                 "Set a patch to crop, for instance --set preparation.patch=[192,192], or a size.",
             )  # fmt: skip
         images, truths = zip(*cut)
-        return Batch(torch.stack(images), torch.stack(truths), np.asarray([row for row, _ in chosen]))
+        truth = torch.stack(truths) if has_masks(self.cohort) else None
+        return Batch(torch.stack(images), truth, np.asarray([row for row, _ in chosen]))
 
     def _list_samples(self) -> tuple[list[tuple[int, int]], Tensor]:
         """(row, slice) of each sample, and its chance; slice is 0 where a network sees volumes."""
@@ -125,6 +127,9 @@ class Patches:
 
     def _prepare(self, row: int) -> _Prepared:
         volume, _ = prepare_volume(self.preparer, self.cohort, row)
+        if not has_masks(self.cohort):
+            nothing = np.broadcast_to(np.uint8(0), volume.shape[1:])  # takes no memory
+            return _Prepared.of(volume, nothing, 0)
         return _Prepared.of(volume, self._mask(row), len(self.cohort.classes))
 
     def _mask(self, row: int) -> np.ndarray:
@@ -259,6 +264,23 @@ def sampling_chances(patients: np.ndarray, shows: np.ndarray, foreground: float)
         shown = mine & shows if (mine & shows).any() else mine
         chances += (1 - foreground) * mine / mine.sum() + foreground * shown / shown.sum()
     return chances / len(names)
+
+
+def drawing_chances(rows: Loader | Patches) -> Tensor:
+    """Chances with which every patient is equally likely, and then each of their images.
+
+    Returns: (N,) float64 with sum 1; of patches also by what they show.
+    """
+    if isinstance(rows, Patches):
+        return rows.weights
+    patients = rows.cohort.patients
+    return torch.from_numpy(sampling_chances(patients, np.ones(len(patients), bool), 0.0))
+
+
+def draw_batch(rows: Loader | Patches, chances: Tensor, count: int, generator: torch.Generator) -> Batch:
+    """So many images, drawn with replacement by `drawing_chances`."""
+    chosen = torch.multinomial(chances, count, replacement=True, generator=generator)
+    return load_batch(rows, chosen.numpy(), generator)
 
 
 def _places_of(mask: np.ndarray, classes: int) -> list[np.ndarray]:

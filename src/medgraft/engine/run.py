@@ -85,7 +85,9 @@ class Run:
             8, 0 none. Decides nothing but time.
         cache: folder where prepared images are kept, for all epochs and for other runs; None keeps in memory what fits
             there. Decides nothing but time; see `ArrayCache`.
-        save_optimizer: keep what the last training's optimiser remembers beside the weights (see OCTL).
+        save_optimizer: keep what the last training's optimiser remembered at the kept epoch with the model, and beside
+            its weights where it is saved; OCTL goes on from it.
+        record_updates: record how far each layer moves in a step, as the table "updates"; costs a copy of the weights.
 
     >>> run = Run(seed=1)
     >>> bool((run.generator("order").initial_seed() == run.generator("order").initial_seed()))
@@ -108,6 +110,7 @@ class Run:
     workers: int | None = None
     cache: Path | str | None = None
     save_optimizer: bool = False
+    record_updates: bool = False
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)
     shared: Shared = field(default_factory=Shared, repr=False, compare=False)

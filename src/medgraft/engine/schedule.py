@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medgraft.errors import SettingsError
 
-OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "rmsprop"]
+OptimizerName = Literal["sgd", "adam", "adamw", "nadam", "rmsprop", "avagrad", "avagradw"]
+PresetName = Literal["nnunet", "avagrad_25", "avagrad_50"]
+
+_NNUNET: dict[str, Any] = {
+    "epochs": 1000, "steps_per_epoch": 250, "batch_size": 12, "optimizer": "sgd", "lr": 0.01, "momentum": 0.99,
+    "nesterov": True, "weight_decay": 3e-5, "shape": "polynomial", "power": 0.9, "clip_norm": 12.0,
+}  # fmt: skip
+_AVAGRAD = _NNUNET | {"optimizer": "avagrad", "lr": 10.0, "eps": 0.1}
+PRESETS: dict[PresetName, dict[str, Any]] = {
+    "nnunet": _NNUNET,
+    "avagrad_25": _AVAGRAD | {"epochs": 25},
+    "avagrad_50": _AVAGRAD | {"epochs": 50},
+}
+"""nnU-Net's own training (Isensee et al. 2021), and the same with AvaGrad and early stopping (Sheikh et al. 2022)."""
 
 
 class Schedule(BaseModel):
@@ -25,6 +38,10 @@ class Schedule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: PresetName | None = None
+    """Values for all that is not named beside it. `nnunet`: 1000 epochs of 250 steps by sgd as in nnU-Net; `avagrad_25`
+    and `avagrad_50`: so many epochs by AvaGrad with the learning rate 10. Both are meant for augmented images, deep
+    supervision and the sum of Dice and cross-entropy (`loss.terms={soft_dice=1,cross_entropy=1}`)."""
     epochs: int = Field(default=20, ge=1)
     """Passes over the training rows, or over `steps_per_epoch` steps."""
     steps_per_epoch: int | None = Field(default=None, ge=1)
@@ -33,14 +50,18 @@ class Schedule(BaseModel):
     """Rows per step at most; a pass is cut into batches as equal as can be."""
     optimizer: OptimizerName = "adamw"
     lr: float = Field(default=1e-3, gt=0)
-    """Learning rate at the top of the curve."""
+    """Learning rate at the top of the curve. That of avagrad and avagradw is on the scale of sgd: 0.1 to 10."""
     weight_decay: float = Field(default=1e-2, ge=0)
+    """L2 in the gradient; of adamw and avagradw apart from it, there multiplied by the learning rate."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For sgd and rmsprop."""
     nesterov: bool = False
     """For sgd."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """For adam, adamw and nadam."""
+    """For adam, adamw, nadam, avagrad and avagradw."""
+    eps: float | None = Field(default=None, gt=0)
+    """Beside the root of the second moment, for all but sgd; None takes 1e-8, for avagrad and avagradw 0.1. The larger
+    it is, the less steps adapt: AvaGrad with 1e6 is sgd."""
     shape: Literal["constant", "cosine", "step", "polynomial", "plateau"] = "cosine"
     """`cosine`: half a cosine to 0; `step`: times `gamma` at each milestone; `polynomial`: (1 - t) ** power;
     `plateau`: times `gamma` whenever the selection score has not improved for `plateau_epochs`."""
@@ -61,6 +82,11 @@ class Schedule(BaseModel):
     """Largest absolute gradient element."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many epochs without a better selection score; needs a selection rule other than `last`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, values: Any) -> Any:
+        return fill_preset(values) if isinstance(values, Mapping) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Schedule:
@@ -113,6 +139,15 @@ class Schedule(BaseModel):
             if waited == self.plateau_epochs:
                 lr, waited = max(lr * self.gamma, self.minimum_lr), 0
         return lr
+
+
+def fill_preset(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a schedule with those of their preset beside them, where one is named.
+
+    >>> fill_preset({"preset": "avagrad_25", "lr": 1.0})["epochs"], fill_preset({"lr": 1.0})
+    (25, {'lr': 1.0})
+    """
+    return {**PRESETS.get(values.get("preset"), {}), **values}  # type: ignore[arg-type]
 
 
 def schedules_per_phase(

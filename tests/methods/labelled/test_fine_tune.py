@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -10,12 +13,14 @@ from torch import Tensor
 from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
-from medgraft.engine.run import Run
-from medgraft.engine.schedule import Schedule
+from medgraft.engine.run import Interrupted, Run, Shared
+from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.errors import SettingsError
 from medgraft.methods import FineTune
+from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
-from medgraft.testing import check_method, make_cohort, make_model
+from medgraft.models.regraft import regraft
+from medgraft.testing import StopsAfter, check_method, make_cohort, make_model
 from medgraft.types import Kind
 
 SHORT = Schedule(epochs=2, batch_size=8, lr=1e-2)
@@ -155,6 +160,97 @@ def test_batch_statistics_are_estimated_from_the_training_rows() -> None:
 def test_balanced_sampling_is_for_single_labels() -> None:
     with pytest.raises(SettingsError, match="one label per image"):
         adapted(fine_tune(balanced=True), "segment")
+
+
+def plain(**settings: object) -> Schedule:
+    """One step over all rows, whose gradient is the one that was measured."""
+    fields = {"epochs": 1, "batch_size": 64, "lr": 0.05, "weight_decay": 0.0, "shape": "constant"}
+    return Schedule(**{**fields, "optimizer": "sgd", "momentum": 0.0, **settings})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["classify", "segment"])
+def test_auto_rgn_equals_a_step_written_by_hand(kind: Kind) -> None:
+    target = make_cohort(kind, "B").split("train")
+    method = fine_tune(
+        layer_rates="auto_rgn",
+        schedule=plain(),
+        augmentation=None,
+        freeze_batch_stats=True,
+        head_lr_factor=3.0,
+    )
+    run = Run(device="cpu", progress=False)
+    with seeded("here"):
+        model, plan = regraft(source(kind), target.classes, kind=kind)
+    with seeded("here"):
+        tuned = method.adapt(source(kind), Task(target=target), run)
+
+    loader = run.loader(target, model.spec.preparation)
+    images, truth = loader(np.arange(len(target)))[:2]
+    loss = build_loss(LossSettings.default(kind), kind)(model.eval()(images), truth)
+    trained = {
+        f"{path}.{name}": parameter
+        for path, layer in model.named_modules()
+        if not isinstance(layer, torch.nn.BatchNorm2d)
+        for name, parameter in layer.named_parameters(recurse=False)
+    }
+    gradients = dict(zip(trained, torch.autograd.grad(loss, list(trained.values()))))
+    relative = {
+        name: (gradients[name].norm() / tensor.norm()).item()
+        for name, tensor in trained.items()
+        if name not in plan.names("new")
+    }
+    assert bool(plan.names("new")) == (kind == "classify") and len(relative) > 5
+    for name, tensor in model.state_dict().items():
+        if name in trained:
+            rate = relative[name] / max(relative.values()) if name in relative else 3.0
+            tensor = tensor - 0.05 * rate * gradients[name]
+        torch.testing.assert_close(tuned.state_dict()[name], tensor, rtol=1e-4, atol=1e-6)
+    table = run.shared.records.tables["learning_rates"]
+    assert dict(zip(table["tensor"], table["relative_gradient_norm"].dropna())) == pytest.approx(
+        relative, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+def test_auto_rgn_goes_with_every_optimiser(optimizer: str) -> None:
+    run = Run(device="cpu", progress=False)
+    schedule = plain(optimizer=optimizer, epochs=2, lr=1e-3, momentum=0.9, batch_size=8)
+    method = fine_tune(layer_rates="auto_rgn", scope="last", schedule=schedule)
+    model = adapt(source("segment"), Task(target=make_cohort("segment", "B")), method, run)
+    names = list(model.blocks())
+    assert changed_blocks(model, "segment") == set(names[-2:])
+    table = run.shared.records.tables["learning_rates"]
+    assert set(table["block"]) == set(names[-2:]) and table["epoch"].unique().tolist() == [0, 1]
+    assert (table.groupby("epoch")["lr"].max() == 1e-3).all() and (table["lr"] > 0).all()
+
+
+def test_auto_rgn_is_refused_where_it_has_nothing_to_share_out() -> None:
+    for scope in ("head", "from_scratch"):
+        with pytest.raises(ValueError, match=f"scope='{scope}' has no"):
+            fine_tune(layer_rates="auto_rgn", scope=scope)
+
+
+def test_rates_that_were_used_are_recorded_whole_after_an_interruption(tmp_path: Path) -> None:
+    def tables(run: Run) -> pd.DataFrame:
+        adapt(source(), Task(target=make_cohort("classify", "B")), method, run)
+        return run.shared.records.tables["learning_rates"]
+
+    method = fine_tune(layer_rates="auto_rgn")
+    whole = tables(Run(device="cpu", progress=False))
+    stopping = Run(tmp_path, device="cpu", progress=False, checkpoint_seconds=0, shared=StopsAfter(3))
+    with pytest.raises(Interrupted):
+        tables(stopping)
+    pd.testing.assert_frame_equal(tables(dataclasses.replace(stopping, shared=Shared())), whole)
+    assert whole["epoch"].nunique() == 2
+
+
+@pytest.mark.slow
+def test_auto_rgn_keeps_the_promises_of_a_method() -> None:
+    schedule = SHORT.model_copy(update={"optimizer": "avagrad", "lr": 0.1})
+    assert (
+        len(check_method(fine_tune(layer_rates="auto_rgn", scope="head_then_all", schedule=schedule)))
+        == 3 * 8
+    )
 
 
 def test_keeps_the_promises_of_a_method() -> None:

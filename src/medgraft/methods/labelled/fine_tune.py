@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, cast
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal
 
-import pandas as pd
 from pydantic import Field as Setting
-from pydantic import ValidationError, field_validator, model_validator
-from torch import Tensor
+from pydantic import model_validator
+from torch import Tensor, nn
 
 from medgraft.data.task import Task
 from medgraft.engine.batch_stats import estimate_batch_stats
@@ -17,32 +16,43 @@ from medgraft.engine.checkpoint import Saved
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
 from medgraft.engine.loop import fit
-from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.method import Needs
 from medgraft.engine.objective import Objective
 from medgraft.engine.optimizers import ParamGroup
-from medgraft.engine.patches import FOREGROUND, Patches, open_rows
+from medgraft.engine.patches import Patches, open_rows
+from medgraft.engine.relative_gradients import RelativeGradientRates
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.engine.supervised import Criterion, Supervised, balanced_weights, block_groups, draw_batches
-from medgraft.errors import SettingsError
-from medgraft.images.augmentation import Augmentation, Preset
+from medgraft.engine.supervised import (
+    Criterion,
+    PixelWeights,
+    Supervised,
+    balanced_weights,
+    block_groups,
+    draw_batches,
+    refuse_balance,
+)
+from medgraft.methods.labelled.graft import OnImages, graft
+from medgraft.methods.labelled.scope import Part, trained_blocks
+from medgraft.methods.labelled.weigh_by_risk import weigh_by_risk
 from medgraft.models.backbones import Classifier
+from medgraft.models.colorized import Colorized
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
-from medgraft.models.regraft import Plan, regraft, reinitialise
-from medgraft.types import Kind, Loss, Preparation, Progress, Step
+from medgraft.models.regraft import Plan, reinitialise
+from medgraft.types import Kind, Loss, Progress, Step
 
-Scope = Literal["all", "head", "last", "first", "head_then_all", "from_scratch"]
+Scope = Literal[Part, "head", "head_then_all", "from_scratch"]
 
 
-class FineTune(MethodSettings):
+class FineTune(OnImages):
     """Train a source model on the target's labelled images.
 
     >>> FineTune(scope="head_then_all").needs.target == {"images", "truth"}
     True
 
-    Source: the scopes as compared by Lee et al. 2023 (surgical fine-tuning), Shirokikh et al. 2020 (first layers) and
-    Kumar et al. 2022 (head, then all). Differs: a new head is always trained, whatever the scope.
+    Source: the scopes as compared by Lee et al. 2023 (surgical fine-tuning, auto-RGN), Shirokikh et al. 2020 (first
+    layers) and Kumar et al. 2022 (head, then all). Differs: a new head is always trained, whatever the scope.
     """
 
     name: ClassVar[str] = "fine_tune"
@@ -60,42 +70,37 @@ class FineTune(MethodSettings):
     estimate_batch_stats: bool = False
     """Compute the running statistics of batch norm anew from the training rows at the end. Short trainings need it,
     most of all `from_scratch`; epochs are selected before."""
+    layer_rates: Literal["by_scope", "auto_rgn"] = "by_scope"
+    """`by_scope`: one learning rate for all blocks of the scope. `auto_rgn`: of these, each tensor's is in proportion
+    to its gradient's norm beside its own, measured on five batches before each epoch; the largest gets the schedule's,
+    batch norm's weights stay. Recorded as `learning_rates`."""
     head_lr_factor: float = Setting(default=1.0, gt=0)
     """Multiplies the learning rate of a new head."""
     balanced: bool = False
     """Draw every class equally often (one label per image only)."""
-    size: tuple[int, ...] | None = None
-    """(H, W) in pixels to resize images to, (D, H, W) of volumes; None keeps the source model's."""
-    preparation: Mapping[str, Any] = Setting(default_factory=dict)
-    """Other changes to how the source model prepares images: `spacing`, `intensity`, `window`, `patch`, `slices`,
-    `channels`; see `Preparation`."""
-    foreground: float = Setting(default=FOREGROUND, ge=0, le=1)
-    """Of volumes and patches, share of samples that must show a class other than the first."""
     loss: LossSettings | None = None
-    """None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's kind."""
-    augmentation: Augmentation | None = Augmentation()
-    """None trains on images as they are."""
+    """None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's kind. With `risk_map` the
+    true source weighs the pixels, also in `from_scratch`."""
+    deep_supervision: bool = False
+    """Of U-Nets: also score what inner decoders put out, each level half as much as the one above it (nnU-Net). Their
+    heads stay in the model and cost predictions nothing."""
     schedule: Schedule = Schedule()
     """Training of everything but a head on frozen features."""
     head_schedule: Schedule = Schedule(epochs=100, lr=1e-2, weight_decay=1e-4)
     """Training of the head on features, in `head` and in the first part of `head_then_all`."""
 
-    @field_validator("augmentation", mode="before")
-    @classmethod
-    def _preset(cls, value: object) -> object:
-        return Augmentation.preset(cast(Preset, value)) if isinstance(value, str) else value
-
-    @field_validator("preparation")
-    @classmethod
-    def _known_changes(cls, changes: Mapping[str, Any]) -> Mapping[str, Any]:
-        offered = [name for name in Preparation.model_fields if name not in ("size", "dimensions")]
-        for name in changes:
-            if name not in offered:
-                raise ValueError(f"{name} is not one of {', '.join(offered)}")
-        return changes
-
     @model_validator(mode="after")
-    def _one_choice_of_statistics(self) -> FineTune:
+    def _choices_that_go_together(self) -> FineTune:
+        if self.layer_rates == "auto_rgn" and self.scope in ("head", "from_scratch"):
+            why = "has no other layer" if self.scope == "head" else "has no source to spare"
+            raise ValueError(
+                f"layer_rates='auto_rgn' shares out the learning rate among a source's layers, "
+                f"but scope='{self.scope}' {why}: choose another scope"
+            )
+        if self.deep_supervision and self.loss is not None and self.loss.risk_map is not None:
+            raise ValueError(
+                "deep_supervision and loss.risk_map exclude each other: the map has one resolution"
+            )
         if self.freeze_batch_stats and self.estimate_batch_stats:
             raise ValueError("freeze_batch_stats and estimate_batch_stats exclude each other")
         return self
@@ -109,37 +114,33 @@ class FineTune(MethodSettings):
         """Regraft the model onto the target's classes and train what the scope names."""
         assert task.target is not None
         source = reinitialise(model) if self.scope == "from_scratch" else model
-        channels = self.preparation.get("channels")
-        adapted, plan = regraft(source, task.classes, channels, kind=task.kind, size=self.size)
-        adapted.spec = adapted.spec.changed(preparation=self._changed(adapted.spec.preparation))
-        run.record("plan", pd.DataFrame(plan.table()))
-        if self.balanced and task.kind != "classify":
-            raise SettingsError(
-                "FineTune with balanced=True", "a task with one label per image", f"the kind is '{task.kind}'",
-                "Leave it out, or weight classes in the loss.",
-            )  # fmt: skip
+        adapted, plan = graft(
+            source,
+            task,
+            run,
+            size=self.size,
+            changes=self.preparation,
+            deep_supervision=self.deep_supervision,
+        )
+        if self.balanced:
+            refuse_balance("FineTune", task.kind)
         loader = open_rows(task.target, adapted.spec.preparation, run, self.foreground)
-        criterion = build_loss(self.loss or LossSettings.default(task.kind), task.kind)
-        on_features = isinstance(adapted, Classifier) and self.scope in ("head", "head_then_all")
+        penalty = self._penalty(adapted, plan)
+        settings = self.loss or LossSettings.default(task.kind)
+        criterion = build_loss(settings, task.kind)
+        pixel_weights = weigh_by_risk(model, loader, settings, run)
+        whole_images = isinstance(adapted, Classifier | Colorized) and task.kind != "segment"
+        on_features = whole_images and self.scope in ("head", "head_then_all")
         if on_features and isinstance(loader, Loader):
             part = run.child("head") if self.scope == "head_then_all" else run
             self._fit_head_on_features(adapted, loader, criterion, part)
         if not on_features or self.scope == "head_then_all":
-            self._fit_blocks(adapted, loader, criterion, plan, run)
+            self._fit_blocks(adapted, loader, criterion, plan, penalty, pixel_weights, run)
         return adapted
 
-    def _changed(self, preparation: Preparation) -> Preparation:
-        changes = dict(self.preparation)
-        if "spacing" in changes:
-            changes.setdefault("size", None)
-        try:
-            return Preparation.model_validate(preparation.model_dump() | changes)
-        except ValidationError as error:
-            problem = error.errors()[0]
-            raise SettingsError(
-                "FineTune.preparation", "changes that go together with the source model's preparation",
-                problem["msg"].removeprefix("Value error, "), "Correct them.",
-            ) from error  # fmt: skip
+    def _penalty(self, model: Model, plan: Plan) -> nn.Module | None:
+        """What is added to the loss, made while the model still holds the source's weights; here nothing."""
+        return None
 
     def _fit_head_on_features(self, model: Model, loader: Loader, criterion: Criterion, run: Run) -> None:
         schedule = self.head_schedule.model_copy(update={"patience": None})
@@ -152,8 +153,18 @@ class FineTune(MethodSettings):
         fit(objective, dataclasses.replace(run, selector=None), schedule)
 
     def _fit_blocks(
-        self, model: Model, loader: Loader | Patches, criterion: Criterion, plan: Plan, run: Run
+        self,
+        model: Model,
+        loader: Loader | Patches,
+        criterion: Criterion,
+        plan: Plan,
+        penalty: nn.Module | None,
+        pixel_weights: PixelWeights | None,
+        run: Run,
     ) -> None:
+        lr_factors = trained_blocks(model, self.scope, self.blocks, plan, head_lr_factor=self.head_lr_factor)
+        measured = self.layer_rates == "auto_rgn"
+        rates = RelativeGradientRates(model, lr_factors, plan.names("new")) if measured else None
         objective = Supervised(
             model,
             loader,
@@ -161,11 +172,16 @@ class FineTune(MethodSettings):
             batch_size=self.schedule.batch_size,
             steps_per_epoch=self.schedule.steps_per_epoch,
             augmentation=self.augmentation,
-            lr_factors=self._lr_factors(model, new_head=_has_new_head(model, plan)),
+            lr_factors=lr_factors,
             freeze_batch_stats=self.freeze_batch_stats,
             balanced=self.balanced,
+            penalty=penalty,
+            rates=rates,
+            pixel_weights=pixel_weights,
         )
-        fit(objective, run, self.schedule)
+        history = fit(objective, run, self.schedule)
+        if rates is not None:
+            run.record("learning_rates", rates.table([row["lr"] for row in history.rows]))
         if self.estimate_batch_stats:
             estimate_batch_stats(
                 model,
@@ -174,30 +190,6 @@ class FineTune(MethodSettings):
                 batch_size=self.schedule.batch_size,
                 device=run.fabric.device,
             )
-
-    def _lr_factors(self, model: Model, *, new_head: bool) -> dict[str, float]:
-        """Learning-rate factor of each trained block, by scope."""
-        names = list(model.blocks())
-        body, head = names[:-1], names[-1]
-        if isinstance(self.scope, tuple):
-            unknown = [name for name in self.scope if name not in names]
-            if unknown:
-                raise SettingsError(
-                    "FineTune.scope", f"blocks of this model ({', '.join(names)})", f"it names '{unknown[0]}'",
-                    "Choose among these.",
-                )  # fmt: skip
-            trained = list(self.scope)
-        elif self.scope == "first":
-            trained = body[: self.blocks]
-        elif self.scope == "last":
-            trained = [*[name for name in body if name != "source_head"][-self.blocks :], head]
-        elif self.scope == "head":
-            trained = [head]
-        else:
-            trained = names
-        if new_head and head not in trained:
-            trained.append(head)
-        return {name: self.head_lr_factor if name == head and new_head else 1.0 for name in trained}
 
 
 class HeadOnFeatures(Objective):
@@ -256,10 +248,6 @@ class HeadOnFeatures(Objective):
     def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
         """The criterion on one batch of features."""
         return Loss(self.criterion(self.model.head_outputs(step.tensors["features"]), step.tensors["truth"]))
-
-
-def _has_new_head(model: Model, plan: Plan) -> bool:
-    return bool(set(plan.names("new")) & set(list(model.blocks().values())[-1]))
 
 
 def truth_of(loader: Loader) -> Tensor:
