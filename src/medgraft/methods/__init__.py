@@ -1,5 +1,17 @@
 """Adaptation methods, grouped by what the user has at the target."""
 
-from medgraft.methods.labelled import FineTune, SimpleBaseline
+from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
+from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet
 
-__all__ = ["FineTune", "SimpleBaseline"]
+__all__ = [
+    "AIVA",
+    "L2SP",
+    "MMTL",
+    "OCTL",
+    "AdaBN",
+    "AdaptSegNet",
+    "Colorization",
+    "FineTune",
+    "SimpleBaseline",
+    "SpotTUNet",
+]
