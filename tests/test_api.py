@@ -34,14 +34,6 @@ SHORT = mg.Schedule(epochs=2, batch_size=8, lr=1e-2)
 SOURCE = "random/test_resnet"
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fine_tune(**settings):
     return mg.methods.FineTune(**{"schedule": SHORT, "head_schedule": SHORT, **settings})
 

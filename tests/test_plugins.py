@@ -15,6 +15,7 @@ import torch
 
 from medgraft import Run, Task, adapt, plugins
 from medgraft.engine.features import extract_features
+from medgraft.engine.schedule import Schedule
 from medgraft.errors import SettingsError
 from medgraft.testing import check_method, make_cohort, make_model
 
@@ -67,7 +68,19 @@ def test_an_installed_method_is_found_by_its_entry_point():
 
 
 def test_the_example_is_found_beside_ours(example):
-    assert sorted(plugins.methods()) == ["fine_tune", "nearest_mean", "simple_baseline"]
+    assert sorted(plugins.methods()) == [
+        "ada_bn",
+        "adapt_seg_net",
+        "aiva",
+        "colorization",
+        "fine_tune",
+        "l2_sp",
+        "mmtl",
+        "nearest_mean",
+        "octl",
+        "simple_baseline",
+        "spottunet",
+    ]
     assert plugins.resolve_method("nearest_mean", {"temperature": 3}).temperature == 3
     assert plugins.setting_docs(example)["temperature"].startswith("Larger values")
 
@@ -107,7 +120,18 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
     offer(entry_point("broken", "no_such_package_anywhere:Method", "rotten-plugin"))
     with caplog.at_level(logging.WARNING):
         found = plugins.methods()
-    assert sorted(found) == ["fine_tune", "simple_baseline"]
+    assert sorted(found) == [
+        "ada_bn",
+        "adapt_seg_net",
+        "aiva",
+        "colorization",
+        "fine_tune",
+        "l2_sp",
+        "mmtl",
+        "octl",
+        "simple_baseline",
+        "spottunet",
+    ]
     assert "'broken' of rotten-plugin" in caplog.text
     assert plugins.resolve_method("fine_tune").name == "fine_tune"
     with pytest.raises(SettingsError, match=r"ModuleNotFoundError.* Mend or uninstall rotten-plugin\."):
@@ -208,3 +232,11 @@ def test_settings_given_twice_are_refused():
     assert plugins.resolve_method(method) is method
     with pytest.raises(SettingsError):
         plugins.resolve_method(method, {"side": 3})
+
+
+@pytest.mark.parametrize("method", ["fine_tune", "l2_sp", "mmtl", "spottunet"])
+def test_a_preset_lies_over_the_methods_own_schedule(method):
+    found = plugins.resolve_method(method, {"schedule": {"preset": "avagrad_25", "lr": 1.0}}).schedule
+    assert found == Schedule(preset="avagrad_25", lr=1.0)
+    again = plugins.resolve_method(method, {"schedule": found.model_dump()}).schedule
+    assert again == found

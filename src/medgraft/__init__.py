@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medgraft.api.adaptation import adapt, repeat
     from medgraft.api.evaluation import evaluate
     from medgraft.api.evidence import load_evidence
+    from medgraft.api.feature_drift import follow_features
     from medgraft.api.prediction import predict
     from medgraft.api.ranking import rank
     from medgraft.benchmarks.benchmark import benchmark
@@ -49,6 +50,7 @@ _HOMES = {
     "check": "data.checks",
     "compare": "evaluation.compare",
     "evaluate": "api.evaluation",
+    "follow_features": "api.feature_drift",
     "load_evidence": "api.evidence",
     "load_model": "models.storage",
     "load_phantom": "phantoms",
@@ -78,6 +80,7 @@ __all__ = [
     "check",
     "compare",
     "evaluate",
+    "follow_features",
     "load_evidence",
     "load_model",
     "load_phantom",

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from medgraft.engine.method import Method
+from medgraft.engine.schedule import Schedule, fill_preset
 from medgraft.errors import SettingsError
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def build_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     Traceback (most recent call last):
     ...
     medgraft.errors.SettingsError: Schedule needs settings that it knows and can use, but 'epoch' is not one
-    of them (did you mean 'epochs'?). Its settings are: epochs, steps_per_epoch, ...
+    of them (did you mean 'epochs'?). Its settings are: preset, epochs, steps_per_epoch, ...
     """
     try:
         return cls(**_over_defaults(cls, values))
@@ -143,7 +144,7 @@ def build_settings(cls: type[Settings], values: Mapping[str, Any]) -> Settings:
     except TypeError as error:  # a plug-in's own class, not one of pydantic
         problems = [str(error)]
     if any("is not one of them" in problem for problem in problems):
-        remedy = f"Its settings are: {', '.join(_fields(cls))}."
+        remedy = f"Its settings are: {', '.join(fields_of(cls))}."
     else:
         remedy = f"Correct it; `medgraft methods {getattr(cls, 'name', 'NAME')}` explains every setting."
     raise SettingsError(cls.__name__, "settings that it knows and can use", "; ".join(problems), remedy)
@@ -157,6 +158,8 @@ def _over_defaults(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
         default = fields[name].get_default(call_default_factory=True) if name in fields else None
         if isinstance(default, BaseModel) and isinstance(value, Mapping):
             given = _over_defaults(type(default), value)
+            if isinstance(default, Schedule):
+                given = fill_preset(given)  # a preset counts as named: the method's defaults lie below it
             whole[name] = {key: getattr(default, key) for key in type(default).model_fields} | given
     return whole
 
@@ -256,8 +259,18 @@ def _from_file(
     return name, {**asked.get("settings", {}), **(settings or {})}
 
 
-def _fields(cls: type) -> list[str]:
-    return list(cls.model_fields) if issubclass(cls, BaseModel) else []
+def fields_of(cls: type) -> list[str]:
+    """Names of settings, a class's own before those it inherits.
+
+    >>> from medgraft.methods import L2SP
+    >>> fields_of(L2SP)[:3], fields_of(L2SP)[-1]
+    (['scope', 'alpha', 'beta'], 'augmentation')
+    """
+    known = cls.model_fields if issubclass(cls, BaseModel) else {}
+    ordered = [
+        name for owner in cls.__mro__ for name in vars(owner).get("__annotations__", {}) if name in known
+    ]
+    return list(dict.fromkeys([*ordered, *known]))
 
 
 def _problems(cls: type, error: ValidationError) -> list[str]:
@@ -266,12 +279,12 @@ def _problems(cls: type, error: ValidationError) -> list[str]:
     for problem in error.errors():
         place, owner = _place(cls, problem["loc"])
         if problem["type"] == "extra_forbidden":
-            known = _fields(owner) if owner is not None else []
+            known = fields_of(owner) if owner is not None else []
             group = "them" if owner in (cls, None) else f"those of {owner.__name__} ({', '.join(known)})"
             text = f"'{place}' is not one of {group}{nearest(place.split('.')[-1], known)}"
         else:
             message = re.sub(r"^(Value error|Assertion failed), ", "", problem["msg"])
-            text = message[0].lower() + message[1:]
+            text = message if message[1:2].isupper() else message[0].lower() + message[1:]  # OCTL stays OCTL
             if not isinstance(problem["input"], Mapping):  # a whole group would drown the sentence
                 text += f", and it got {problem['input']!r}"
             text = f"'{place}': {text}" if place else message

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
 from medgraft.benchmarks.rows import forget_data
@@ -113,11 +112,8 @@ def write_plugin(folder: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def data_read_anew():
     yield
-    torch.set_num_threads(before)
     forget_data()
 
 

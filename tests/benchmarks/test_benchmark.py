@@ -325,3 +325,16 @@ def test_seconds_of_earlier_starts_count(tmp_path):
     time.sleep(0.3)
     (folder / "checkpoint").touch()
     assert Clock(folder).seconds >= 0.3
+
+
+def test_methods_get_source_rows_and_what_the_source_s_optimiser_remembered(grid, tmp_path):
+    short = {"schedule": {"epochs": 2, "steps_per_epoch": 1, "batch_size": 8, "optimizer": "adam"}}
+    settings = {**short, "augmentation": "none"}
+    sources = {"net": {"model": "random/test_resnet", "train": {"method": "fine_tune", "settings": settings}}}
+    methods = {name: {"method": name, "settings": settings} for name in ("mmtl", "octl")}
+    evidence = mg.benchmark(grid(sources=sources, methods=methods), tmp_path / "out")
+    assert not [warning for warning in evidence.warnings if "failed" in warning]
+    subjects = set(evidence.facts["subject"])
+    assert {"mmtl, 2 patients", "octl, 2 patients"} <= subjects
+    forgotten = evidence.facts[evidence.facts["cohort"] == "discs at A"]
+    assert {"mmtl, 2 patients", "octl, 2 patients"} <= set(forgotten["subject"])

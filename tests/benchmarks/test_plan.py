@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from medgraft.benchmarks.plan import make_plan
+from medgraft.methods import FineTune
 from medgraft.plugins import resolve_method
 
 
@@ -111,6 +112,18 @@ def test_what_decides_a_result_decides_the_key(grid, change):
         return next(row.key for row in plan.rows if row.method == "pixels")
 
     assert key(make_plan(grid(True))) != key(make_plan(grid(True, **change)))
+
+
+def test_an_option_that_methods_gain_renames_no_cell(grid, monkeypatch):
+    before = keys(make_plan(grid()))
+
+    class Later(FineTune):
+        """With an option more, which nobody has chosen."""
+
+        new_option: bool = False
+
+    monkeypatch.setattr("medgraft.methods.FineTune", Later)
+    assert keys(make_plan(grid())) == before
 
 
 def test_a_changed_pixel_changes_the_keys_of_the_cells_that_see_it(grid, sites):

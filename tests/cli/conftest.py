@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from medgraft.cli.main import app
@@ -16,11 +15,8 @@ SHORT = ["--limit-epochs", "1", "--limit-steps", "2", "--device", "cpu", "--quie
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def no_handlers():
     yield
-    torch.set_num_threads(before)
     logging.getLogger().handlers.clear()
 
 

@@ -79,7 +79,7 @@ def adapt(
     run = run or Run()
     chosen = resolve_method(method)
     check_task(task)
-    model, named = _open(source, task, run, architecture)
+    model, named = open_for(source, task, run, architecture)
     description = describe(named, task, chosen, run)
     if run.folder is not None:
         folder = Path(run.folder)
@@ -100,7 +100,7 @@ def adapt(
     result = adapted.model
     result.spec = _with_provenance(result, model, description, adapted.selection)
     if run.folder is not None:
-        save_model(result, folder / MODEL, adapted.optimizer_history, overwrite=True)
+        save_model(result, folder / MODEL, overwrite=True)
         outcome = {
             "selection": adapted.selection,
             "warnings": list(adapted.warnings),
@@ -182,8 +182,10 @@ def repeat(
         torch.set_num_threads(threads)
 
 
-def _open(source: str | Path | Model, task: Task, run: Run, architecture: str | None) -> tuple[Model, JSON]:
-    """The source model, and what names it in run.json."""
+def open_for(
+    source: str | Path | Model, task: Task, run: Run, architecture: str | None = None
+) -> tuple[Model, JSON]:
+    """The source model as a run on this task begins with it, and what names it in run.json."""
     if isinstance(source, Model):
         model, name = source, None
     else:

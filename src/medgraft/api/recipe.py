@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 FILE = "run.json"
 FORMAT = 1
-RUN_FIELDS = ("seed", "device", "precision", "processes", "select", "allow_leak", "save_optimizer")
+RUN_FIELDS = (
+    "seed",
+    "device",
+    "precision",
+    "processes",
+    "select",
+    "allow_leak",
+    "save_optimizer",
+    "record_updates",
+)
 
 
 def describe(source: JSON, task: Task, method: Method, run: Run) -> JSON:
@@ -40,12 +49,18 @@ def describe_method(method: Method) -> JSON:
     """A method's name, class and all its settings, defaults included."""
     cls = type(method)
     where = f"{cls.__module__}:{cls.__qualname__}"
-    return {"method": method.name, "class": where, "settings": _settings_of(method)}
+    return {"method": method.name, "class": where, "settings": settings_of(method)}
 
 
-def _settings_of(method: object) -> JSON:
+def settings_of(method: object, *, defaults: bool = True) -> JSON:
+    """A method's settings as JSON; without those that have their default, where the method can tell.
+
+    >>> from medgraft.methods import FineTune
+    >>> settings_of(FineTune(scope="head"), defaults=False)
+    {'scope': 'head'}
+    """
     if isinstance(method, BaseModel):
-        return method.model_dump(mode="json")
+        return method.model_dump(mode="json", exclude_defaults=not defaults)
     if dataclasses.is_dataclass(method) and not isinstance(method, type):
         return dataclasses.asdict(method)
     return {}

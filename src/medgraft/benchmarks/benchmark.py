@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medgraft.benchmarks.cell import Cell, Stop
+from medgraft.benchmarks.cell import Cell
 from medgraft.benchmarks.plan import Plan, Row, make_plan
 from medgraft.benchmarks.runners import ATTEMPTS, Ended, Runner, check_runner, open_runner
+from medgraft.benchmarks.stop import Stop
 from medgraft.benchmarks.store import EVIDENCE, Result, Store
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.errors import MedgraftError, SettingsError

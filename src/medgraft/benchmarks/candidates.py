@@ -22,7 +22,8 @@ class Candidate(NamedTuple):
     """A method that takes part.
 
     label: what the grid calls it. where: its place in the file. trials: complete settings, one entry for each to try.
-    select: its own selection rule. method: with the first settings, for what it needs.
+    select: its own selection rule. method: with the first settings, for what it needs. source: the one that it starts
+    from, where it has one of its own.
     """
 
     label: str
@@ -32,6 +33,7 @@ class Candidate(NamedTuple):
     trials: tuple[JSON, ...]
     select: str | None
     method: Method
+    source: str | None = None
 
     @property
     def sees_truth(self) -> bool:
@@ -55,8 +57,8 @@ def candidates(grid: Grid) -> tuple[list[Candidate], list[SettingsError]]:
             found.append(_candidate(grid, label, where, "method", table))
         except SettingsError as error:
             problems.append(at(where, error))
-    if grid.ranking is not None and found:
-        return found, problems  # sources are compared, by this method
+    if not grid.adapt or (grid.ranking is not None and found):
+        return found, problems  # sources are compared, as they are or by this method
     try:
         for baseline in _baselines(grid):
             same = [place for place, other in enumerate(found) if _alike(other, baseline)]
@@ -120,7 +122,7 @@ def _candidate(grid: Grid, label: str, where: str, role: Role, table: MethodTabl
         )
     chosen = [tried[place] for place in _spread(len(tried), grid.trials)]
     described = tuple(describe_method(method)["settings"] for method in chosen)
-    return Candidate(label, where, role, table.method, described, table.select, chosen[0])
+    return Candidate(label, where, role, table.method, described, table.select, chosen[0], table.source)
 
 
 def _spread(count: int, trials: int) -> list[int]:
@@ -145,4 +147,6 @@ def _search(grid: Grid, method: str) -> Mapping[str, tuple[Any, ...]]:
 
 
 def _alike(one: Candidate, other: Candidate) -> bool:
-    return (one.name, one.trials, one.select) == (other.name, other.trials, other.select)
+    return (one.name, one.trials, one.select, one.source) == (
+        other.name, other.trials, other.select, other.source
+    )  # fmt: skip

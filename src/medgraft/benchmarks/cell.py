@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import shutil
-import time
 import traceback
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,10 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medgraft.api.recipe import fingerprint
 from medgraft.benchmarks.grid import BudgetBy, Data, Part, RunTable
+from medgraft.benchmarks.recorded import recorded
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET, at_sites, open_data, within_budget
-from medgraft.benchmarks.spent import Clock, forget_peak, peak_mib
+from medgraft.benchmarks.scoring import score_model
+from medgraft.benchmarks.spent import Clock, forget_peak, on_gpu, peak_mib
+from medgraft.benchmarks.stop import Stop
 from medgraft.benchmarks.store import EVIDENCE, FORMAT, Result, Store
-from medgraft.engine.run import Interrupted, Limit, Run, Shared
+from medgraft.engine.run import Interrupted, Limit, Run
 from medgraft.errors import DataError, MedgraftError, RunError
 from medgraft.types import JSON
 
@@ -39,6 +41,7 @@ class Cell(Part):
     """All that a process needs to compute one cell, as data.
 
     key: hash of `what`. what: everything that decides the result, for the record.
+    source_data: what the source sites are in, where that is not `data`.
     needs: key of the cell that trains the source model; None opens `model` by its name.
     sites: source sites. target: the target's sites, none for all rows.
     settings: of the method, one entry per trial.
@@ -67,38 +70,7 @@ class Cell(Part):
     run: RunTable
     keep_model: bool
     scores: tuple[str, ...] = ()
-
-
-class Stop:
-    """A request to stop, which reaches the training under way."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._under_way: Shared | None = None
-
-    def ask(self) -> None:
-        """Stop after the current step."""
-        self.asked = True
-        if self._under_way is not None:
-            self._under_way.stop = True
-
-    def share(self) -> Shared:
-        """For the next training."""
-        self._under_way = Shared()
-        self._under_way.stop = self.asked
-        return self._under_way
-
-    def raise_if_asked(self) -> None:
-        """Raise `Interrupted` once a stop was asked for."""
-        if self.asked:
-            raise interrupted()
-
-
-def interrupted() -> Interrupted:
-    """What ends a benchmark that was asked to stop."""
-    return Interrupted(
-        "The benchmark", "to be continued", "it was asked to stop", "Repeat the same command to continue."
-    )
+    source_data: Data | None = None
 
 
 def name_of(what: Mapping[str, Any]) -> str:
@@ -134,7 +106,7 @@ def run_cell(cell: Cell, store: Store, stop: Stop) -> Ended:
         except Exception as error:
             result = _failed(cell, store, error)
         spent = {"seconds": clock.seconds, "peak_mib": peak_mib(), "what": cell.what}
-        if _on_gpu(cell):
+        if on_gpu(cell.run.device):
             spent["gpu_seconds"] = clock.seconds
         store.finish(cell.key, result.model_copy(update=spent))
     return "done"
@@ -178,23 +150,26 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
     cohort = open_data(cell.data)
     _refuse_changed(cell, cohort)
     if cell.purpose == "as it is":
-        model = _source_model(cell, store)
-        evidence = _measure(cell, model, cohort, "none")
-        evidence.save(store.folder(cell.key) / EVIDENCE)
+        measured = _measure(cell, _source_model(cell, store), cohort, "none")
+        measured.save(store.folder(cell.key) / EVIDENCE)
         return Result(state="finished")
     if cell.purpose == "score":
-        _score_source(cell, store, cohort).save(store.folder(cell.key) / EVIDENCE)
-        return Result(state="finished", labelled_images=len(scored_rows(cell, cohort)))
+        rows = scored_rows(cell, cohort)
+        found = score_model(_source_model(cell, store), rows, cell.scores, cell.run.device, cell.seed)
+        found.save(store.folder(cell.key) / EVIDENCE)
+        return Result(state="finished", labelled_images=len(rows))
     task = make_task(cell, cohort)
     chosen = _choose(cell, store, stop, task)
     seen = 0
     if cell.purpose == "train a source" or cell.keep_model:
         save_model(chosen.model, store.model(cell.key), overwrite=True)
+    found = recorded(store.scratch(cell.key) / str(chosen.number), cell.seed)
     if cell.purpose == "adapt":
         stop.raise_if_asked()
         selection = "oracle" if cell.oracle else chosen.selection
-        _measure(cell, chosen.model, cohort, selection).save(store.folder(cell.key) / EVIDENCE)
+        found += _measure(cell, chosen.model, cohort, selection)
         seen = labelled_images(cell, task, chosen.selection)
+    found.save(store.folder(cell.key) / EVIDENCE)
     return Result(
         state="finished",
         selection="oracle" if cell.oracle else chosen.selection,
@@ -209,18 +184,19 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
     from medgraft.data.task import Task
 
     if cell.purpose == "train a source":
-        return Task(target=at_sites(cohort, cell.sites, SOURCE))
+        return Task(target=source_rows(cell))
     target = at_sites(cohort, cell.target, TARGET)
     budgeted = within_budget(target, cell.budget, cell.budget_by, cell.seed)
     if cell.oracle and cell.budget is not None:  # it sees all validation labels, and that is what it is for
         kept = set(budgeted.table.index) | set(target.split("validation").table.index)
         budgeted = target.take([place for place, row in enumerate(target.table.index) if row in kept])
-    source = (
-        at_sites(cohort, cell.sites, SOURCE)
-        if wants_source(_method(cell), cell.select) and cell.sites
-        else None
-    )
-    return Task(source=source, target=budgeted)
+    wanted = wants_source(_method(cell), cell.select) and cell.sites
+    return Task(source=source_rows(cell) if wanted else None, target=budgeted)
+
+
+def source_rows(cell: Cell) -> Cohort:
+    """All rows of the source sites."""
+    return at_sites(open_data(cell.source_data or cell.data), cell.sites, SOURCE)
 
 
 def scored_rows(cell: Cell, cohort: Cohort) -> Cohort:
@@ -241,7 +217,7 @@ def data_of(cell: Cell, cohort: Cohort) -> JSON:
     if cell.purpose != "train a source":
         found["test"] = fingerprint(at_sites(cohort, cell.target, TARGET).split("test"))
         if cell.scores_source:
-            found["source_test"] = fingerprint(at_sites(cohort, cell.sites, SOURCE).split("test"))
+            found["source_test"] = fingerprint(source_rows(cell).split("test"))
     return {"data": found}
 
 
@@ -291,41 +267,17 @@ def _resolved(name: str, settings: str) -> Method:
 
 
 def _source_model(cell: Cell, store: Store) -> Model:
+    from medgraft.api.ranking import open_candidate
     from medgraft.engine.randomness import seeded
     from medgraft.models.sources import open_source
     from medgraft.models.storage import load_model
 
     if cell.needs is not None:
         return load_model(store.model(cell.needs))
+    if cell.purpose == "score":
+        return open_candidate(cell.model, open_data(cell.data), cell.seed, architecture=cell.architecture)
     with seeded(cell.seed, "source"):
         return open_source(cell.model, architecture=cell.architecture)
-
-
-def _score_source(cell: Cell, store: Store, cohort: Cohort) -> Evidence:
-    """What every score finds in one source, before it is compared with others: the table "terms"."""
-    import pandas as pd
-
-    from medgraft.api.ranking import find_scorers, open_candidate
-    from medgraft.engine.distributed import choose_device
-    from medgraft.evidence import Evidence
-    from medgraft.models.storage import load_model
-    from medgraft.ranking.material import gather_material
-    from medgraft.ranking.rank import score_terms
-
-    rows = scored_rows(cell, cohort)
-    if cell.needs is not None:
-        model = load_model(store.model(cell.needs))
-    else:
-        model = open_candidate(cell.model, rows, cell.seed, architecture=cell.architecture)
-    material = gather_material(model, rows, device=choose_device(cell.run.device), seed=cell.seed)
-    lines = []
-    for scorer in find_scorers(cell.scores, rows.kind):
-        started = time.perf_counter()
-        terms, reason = score_terms(scorer, material)
-        seconds = time.perf_counter() - started
-        told = "" if terms is None else json.dumps(terms)
-        lines.append({"score": scorer.name, "terms": told, "reason": reason, "seconds": seconds})
-    return Evidence(tables={"terms": pd.DataFrame(lines)})
 
 
 def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:
@@ -342,6 +294,8 @@ def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:
             allow_leak=cell.run.allow_leak,
             progress=False,
             workers=0,
+            save_optimizer=cell.purpose == "train a source",  # some methods go on from it
+            record_updates=cell.run.record_updates,
             shared=stop.share(),
         )
         model = _adapted(cell, store, task, _method(cell, number), run)
@@ -402,7 +356,7 @@ def _measure(cell: Cell, model: Model, cohort: Cohort, selection: str) -> Eviden
 
     views = {"test": at_sites(cohort, cell.target, TARGET)}
     if cell.scores_source and not cell.oracle:
-        views["source"] = at_sites(cohort, cell.sites, SOURCE)
+        views["source"] = source_rows(cell)
     whole = None
     for view in views.values():
         measured = evaluate(
@@ -419,12 +373,3 @@ def _measure(cell: Cell, model: Model, cohort: Cohort, selection: str) -> Eviden
         whole = measured if whole is None else whole + measured
     assert whole is not None
     return whole
-
-
-def _on_gpu(cell: Cell) -> bool:
-    from medgraft.engine.distributed import choose_device
-
-    try:
-        return choose_device(cell.run.device) == "cuda"
-    except MedgraftError:
-        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,14 @@ from medgraft.api.adaptation import check_task
 from medgraft.api.ranking import find_scorers
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, training_method
 from medgraft.benchmarks.claims import claim_problems
-from medgraft.benchmarks.grid import Grid, RankingTable
+from medgraft.benchmarks.grid import Grid, RankingTable, called, metric_of, sources_on, target_sites
 from medgraft.benchmarks.problems import at, dotted
 from medgraft.benchmarks.rows import SOURCE, TARGET, at_sites, open_data, within_budget
 from medgraft.data.task import Task
 from medgraft.engine.method import check_leaks, check_needs
 from medgraft.engine.select import choose_rule
 from medgraft.errors import MedgraftError, NeedError, SettingsError
-from medgraft.evaluation.outcome import MEASURES, is_share_of_masks
+from medgraft.evaluation.outcome import ERRORS, MEASURES, is_share_of_masks
 from medgraft.plugins import find_plugins, nearest
 from medgraft.types import Kind
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from medgraft.models.model import Model
 
 SCORED = ("classify", "multilabel", "segment")
-ERRORS = ("brier", "ece")
-"""Of `MEASURES`, those of which less is better."""
 
 
 class Checks:
@@ -38,7 +36,8 @@ class Checks:
         candidates: its methods and baselines.
 
     problems: each a sentence that begins with its place in the file.
-    cohorts: those that could be opened, by name. models: named source models that could be opened, by name.
+    cohorts: those that could be opened, by name. source_cohorts: what their source sites are in.
+    models: named source models that could be opened, by name.
     scores: names of transferability scores by cohort, of grids that rank sources.
     """
 
@@ -46,6 +45,7 @@ class Checks:
         self.grid, self.candidates = grid, candidates
         self.problems: list[MedgraftError] = []
         self.cohorts: dict[str, Cohort] = {}
+        self.source_cohorts: dict[str, Cohort] = {}
         self.models: dict[str, Model] = {}
         self.scores: dict[str, tuple[str, ...]] = {}
         self._unfit: set[str] = set()  # targets of which enough is told already
@@ -60,7 +60,10 @@ class Checks:
         for candidate in candidates:
             self._check_candidate(candidate)
         labels = [*(candidate.label for candidate in candidates), AS_IT_IS]
-        if grid.ranking is not None:
+        if not grid.adapt:
+            self._check_as_they_are()
+            labels = list(grid.sources)
+        elif grid.ranking is not None:
             labels = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
         self.problems += [at(where, error) for where, error in claim_problems(grid, labels)]
 
@@ -91,19 +94,23 @@ class Checks:
     def source(self, name: str) -> Cohort | None:
         """The source rows of a cohort that was opened; None where it names no source."""
         sites = self.grid.cohorts[name].source
-        return at_sites(self.cohorts[name], sites, SOURCE) if sites else None
+        return at_sites(self.source_cohorts[name], sites, SOURCE) if sites else None
 
     def _check_cohort(self, name: str) -> None:
         table, where = self.grid.cohorts[name], dotted("cohorts", name)
         problems_before = len(self.problems)
         opened: dict[str, Cohort] = {}
         with self.collected(f"{where}.data"):
-            opened[name] = open_data(table)
-        if name not in opened:
+            opened["targets"] = opened["source"] = open_data(table)
+        if table.source_data is not None:
+            opened.pop("source", None)
+            with self.collected(f"{where}.source_data"):
+                opened["source"] = open_data(table.source_data)
+        if len(opened) < 2:
             return
-        cohort = opened[name]
-        known = sorted({site for site in cohort.sites.tolist() if site})
+        cohort = opened["targets"]
         for key, sites in (("source", table.source), ("targets", table.targets)):
+            known = sorted({site for site in opened[key].sites.tolist() if site})
             for site in sites:
                 if site not in known:
                     self._refuse(
@@ -112,6 +119,11 @@ class Checks:
                         f"it got {site!r}{nearest(site, known)}",
                         "Correct it.",
                     )
+        if opened["source"].kind != cohort.kind:
+            self._refuse(
+                f"{where}.source_data", f"data of the kind '{cohort.kind}', as the target's",
+                f"it is '{opened['source'].kind}'", "Choose others.",
+            )  # fmt: skip
         if cohort.kind not in SCORED or "truth" not in cohort.fields:
             self._refuse(
                 f"{where}.data",
@@ -120,7 +132,7 @@ class Checks:
                 "Choose other data.",
             )
         if len(self.problems) == problems_before:
-            self.cohorts[name] = cohort
+            self.cohorts[name], self.source_cohorts[name] = cohort, opened["source"]
             self._check_metric(where, cohort)
             self._check_rows(name, where)
 
@@ -144,11 +156,13 @@ class Checks:
                 f"{where}.source", source, ("train",), called(name, self.grid.cohorts[name].source)
             )
         for display, target, _ in self.targets(name):
-            needed = ("train", "validation", "test") if self._needs_validation() else ("train", "test")
+            needed = ["test"]
+            if self.grid.adapt:
+                needed = ["train", *(["validation"] if self._needs_validation() else []), "test"]
             if not self._check_splits(f"{where}.targets", target, needed, display):
                 self._unfit.add(display)
                 continue
-            for budget in self.grid.budgets:
+            for budget in self.grid.budgets if self.grid.adapt else ():
                 with self.collected("budgets", display):
                     within_budget(
                         target, None if budget == "all" else budget, self.grid.budget_by, self.grid.seeds[0]
@@ -160,7 +174,7 @@ class Checks:
     def _needs_validation(self) -> bool:
         return self.grid.select == "target_validation" or self.grid.trials > 1 or self.grid.oracle
 
-    def _check_splits(self, where: str, rows: Cohort, needed: tuple[str, ...], display: str) -> bool:
+    def _check_splits(self, where: str, rows: Cohort, needed: Sequence[str], display: str) -> bool:
         empty = [split for split in needed if not len(rows.split(split))]
         for split in empty:
             self._refuse(
@@ -208,6 +222,30 @@ class Checks:
                         "Correct it.",
                     )
 
+    def _check_as_they_are(self) -> None:
+        """Of grids that adapt nothing."""
+        if self.grid.methods or self.grid.ranking is not None:
+            part = "methods" if self.grid.methods else "ranking"
+            self._refuse(part, "a grid that adapts", "adapt is false", f"Leave out {part}, or adapt = false.")
+        for name, cohort in self.cohorts.items():
+            sources = sources_on(self.grid, name)
+            if len(sources) < 2:
+                self._refuse(
+                    "sources", f"two sources or more on {name} where adapt is false", f"it has {len(sources)}",
+                    "Add some.",
+                )  # fmt: skip
+            for source in sources:
+                table, model = self.grid.sources[source], self.models.get(source)
+                blank = table.model.startswith("random/")
+                unfit = model is not None and (blank or not serves(model, cohort))
+                if table.train is not None:
+                    unfit = self.source_cohorts[name].classes != cohort.classes
+                if unfit:
+                    self._refuse(
+                        dotted("sources", source), "a trained model with the target's classes",
+                        f"it has learned nothing about {name}", "Name its train, or adapt it.",
+                    )  # fmt: skip
+
     def _check_ranking(self, ranking: RankingTable) -> None:
         for key, names in (("baseline", (ranking.baseline,)), ("own", ranking.own)):
             for name in names:
@@ -225,6 +263,12 @@ class Checks:
                 f"it names {len(self.grid.methods)}",
                 "Keep the one that sources are to be fine-tuned with.",
             )
+        for candidate in self.candidates:
+            if not candidate.sees_truth:
+                self._refuse(
+                    candidate.where, "in a grid that ranks sources a method that learns from target labels",
+                    f"{candidate.name} does not", "Choose another.",
+                )  # fmt: skip
         if self.grid.metric in ERRORS:
             self._refuse(
                 "metric", "in a grid that ranks sources a score of which more is better",
@@ -268,6 +312,8 @@ class Checks:
                 "the rule is 'last'",
                 "Choose another select.",
             )
+        if candidate.source is not None:
+            self._check_start(candidate, candidate.source)
         needs = candidate.method.needs
         for name in self.cohorts:
             for display, target, _ in self.targets(name):
@@ -289,29 +335,27 @@ class Checks:
                         source=_rows(task.source, "validation"),
                     )
 
-
-def sources_on(grid: Grid, cohort: str) -> list[str]:
-    """Sources that take part on a cohort."""
-    return [name for name, table in grid.sources.items() if not table.cohorts or cohort in table.cohorts]
-
-
-def target_sites(grid: Grid, name: str) -> list[tuple[str, ...]]:
-    """The sites of each target of a cohort; one without any is all rows."""
-    return [(site,) for site in grid.cohorts[name].targets] or [()]
-
-
-def called(name: str, sites: tuple[str, ...]) -> str:
-    """What reports call rows of a cohort.
-
-    >>> called("brain", ("robex",)), called("brain", ())
-    ('brain at robex', 'brain')
-    """
-    return f"{name} at {', '.join(sites)}" if sites else name
-
-
-def metric_of(grid: Grid, cohort: Cohort) -> str:
-    """The score that a cohort's tables go by."""
-    return grid.metric or ("dice" if cohort.kind == "segment" else "auroc")
+    def _check_start(self, candidate: Candidate, source: str) -> None:
+        where = f"{candidate.where}.source"
+        if source not in self.grid.sources:
+            self._refuse(
+                where, f"a source of the grid ({', '.join(self.grid.sources)})",
+                f"it is {source!r}{nearest(source, self.grid.sources)}", "Correct it.",
+            )  # fmt: skip
+        elif self.grid.ranking is not None:
+            self._refuse(
+                where, "a grid that compares methods", "this one ranks sources, each with the same method",
+                "Leave it out.",
+            )  # fmt: skip
+        elif self.grid.sources[source].cohorts:
+            self._refuse(
+                where, "a source that takes part on all cohorts",
+                f"{source} names {', '.join(self.grid.sources[source].cohorts)}", "Leave out its cohorts.",
+            )  # fmt: skip
+        elif any(not sources_on(self.grid, name) for name in self.grid.cohorts):
+            self._refuse(
+                where, "another source beside it, that the other methods start from", "there is none", "Add one.",
+            )  # fmt: skip
 
 
 def _rows(cohort: Cohort | None, split: str) -> Cohort | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import pandas as pd
@@ -10,11 +10,13 @@ import pandas as pd
 from medgraft.benchmarks.grid import Budget, ClaimTable, Grid
 from medgraft.errors import SettingsError
 from medgraft.evaluation.compare import compare
+from medgraft.evaluation.outcome import ERRORS
 from medgraft.evidence import Evidence
 from medgraft.plugins import nearest
 from medgraft.ranking.regret import mean_over_targets
 
 Verdict = Literal["reproduced", "same direction", "not reproduced"]
+FEWEST_PAIRS = 5
 ALL = -1
 """How the table "grid" writes a budget of all labels."""
 
@@ -22,12 +24,15 @@ ALL = -1
 class Judged(NamedTuple):
     """One comparison that a claim is about.
 
-    labels: the budget in words, as "2 patients".
+    source: what the source was trained on, or its name. cohort: the target.
+    labels: the budget in words, as "2 patients"; "none" where nothing is adapted.
     ours, theirs: mean score over seeds of the method and of the reference.
-    difference, low, high: of the means over seeds, with its 95 % interval over patients.
+    difference, low, high: by how much the method is better, means over seeds, with its 95 % interval over patients; of
+    an error (brier, ece) by how much its own is smaller.
     patients: how many units the interval resamples.
     """
 
+    source: str
     cohort: str
     budget: Budget
     labels: str
@@ -41,15 +46,32 @@ class Judged(NamedTuple):
     verdict: Verdict
 
 
+class OverPairs(NamedTuple):
+    """The same comparison over all pairs of source and target of a grid.
+
+    difference, low, high: mean over pairs, with its 95 % interval over them. better: pairs whose difference is above 0.
+    """
+
+    labels: str
+    ours: float
+    theirs: float
+    difference: float
+    low: float
+    high: float
+    pairs: int
+    better: int
+    verdict: Verdict
+
+
 def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
-    """Compare what a claim compares, on every target and budget that the grid measured.
+    """Compare what a claim compares, on every pair of source and target and at every budget that the grid measured.
 
     Args:
         claim: of the grid.
         metric: score that the grid goes by.
         evidence: of the grid.
 
-    Returns: by target, then by budget; empty where the cells are not finished. "reproduced" if the 95 % interval of
+    Returns: by pair, then by budget; empty where the cells are not finished. "reproduced" if the 95 % interval of
         the difference over patients lies above 0; "same direction" if only the difference does.
     """
     if "grid" not in evidence.tables:
@@ -57,12 +79,43 @@ def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
     cells = evidence.tables["grid"]
     finished = cells[cells["state"] == "finished"]
     found = []
-    for cohort in finished["cohort"].unique():
-        at_cohort = finished[finished["cohort"] == cohort]
-        for budget in _budgets(claim, at_cohort):
-            names = [_subject(at_cohort, label, budget) for label in (claim.method, claim.reference)]
+    for (source, trained_on, cohort), own in finished.groupby(
+        ["source", "source_cohort", "cohort"], sort=False
+    ):
+        place = _Place(str(trained_on or source), str(cohort), claim.on)
+        for budget in _budgets(claim, own):
+            names = [_subject(own, label, budget) for label in (claim.method, claim.reference)]
             if None not in names:
-                found.append(_judge(evidence, str(cohort), budget, str(names[0]), str(names[1]), metric))
+                told = (budget, _labels(own, budget))
+                found.append(_judge(evidence, place, told, str(names[0]), str(names[1]), metric))
+    return found
+
+
+def judge_over_pairs(judged: Sequence[Judged]) -> list[OverPairs]:
+    """Sum up a claim's comparisons by budget, pairs of source and target being what is resampled.
+
+    Args:
+        judged: of one claim.
+
+    Returns: by budget; empty where there are fewer than five pairs, too few for an interval. Pairs of the same few
+        sites share patients, so the interval is a rough one.
+    """
+    by_budget: dict[Budget, list[Judged]] = {}
+    for one in judged:
+        by_budget.setdefault(one.budget, []).append(one)
+    found = []
+    for own in by_budget.values():
+        if len(own) < FEWEST_PAIRS:
+            continue
+        mean = mean_over_targets([one.difference for one in own])
+        ours, theirs = (sum(getattr(one, side) for one in own) / len(own) for side in ("ours", "theirs"))
+        better = sum(one.difference > 0 for one in own)
+        found.append(
+            OverPairs(
+                own[0].labels, ours, theirs, mean.value, mean.low, mean.high, len(own), better,
+                _verdict(mean.value, mean.low),
+            )
+        )  # fmt: skip
     return found
 
 
@@ -144,10 +197,12 @@ def claim_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, S
 
 
 def _budgets(claim: ClaimTable, cells: pd.DataFrame) -> list[Budget]:
-    measured: list[Budget] = [
-        "all" if budget == ALL else int(budget)
-        for budget in cells.loc[cells["method"] == claim.method, "budget"].unique()
-    ]
+    """Those of the method; where it needs no labels, those of the reference."""
+    for label in (claim.method, claim.reference):
+        found = cells.loc[cells["method"] == label, "budget"].unique()
+        if any(found):
+            break
+    measured: list[Budget] = ["all" if budget == ALL else int(budget) for budget in found]
     return [budget for budget in measured if not claim.budgets or budget in claim.budgets]
 
 
@@ -158,17 +213,44 @@ def _subject(cells: pd.DataFrame, label: str, budget: Budget) -> str | None:
     return None if fitting.empty else str(fitting["subject"].iloc[0])
 
 
+def _labels(cells: pd.DataFrame, budget: Budget) -> str:
+    """A budget in words, as in the names of its subjects."""
+    if not budget:
+        return "none"
+    own = cells[cells["budget"] == (ALL if budget == "all" else budget)]
+    return str(own["subject"].iloc[0]).rpartition(", ")[2]
+
+
+class _Place(NamedTuple):
+    """A pair of source and target, and on whose test rows the two are compared."""
+
+    source: str
+    target: str
+    on: Literal["target", "source"]
+
+    def has(self, table: pd.DataFrame) -> pd.Series:
+        """Which rows of a table with the columns cohort and split lie there."""
+        if self.on == "target":
+            return (table["cohort"] == self.target) & (table["split"] == "test")
+        after = table["split"] == f"test after {self.target}"  # as a source with several targets has them
+        own = table["cohort"] == self.source
+        return own & (after if (own & after).any() else table["split"] == "test")
+
+
 def _judge(
-    evidence: Evidence, cohort: str, budget: Budget, subject: str, reference: str, metric: str
+    evidence: Evidence, place: _Place, budget: tuple[Budget, str], subject: str, reference: str, metric: str
 ) -> Judged:
-    lines = compare(evidence, subject, reference, metric).tables["comparisons"]
-    line = lines[(lines["cohort"] == cohort) & (lines["split"] == "test")].iloc[0]
-    ours, theirs = (_mean(evidence, cohort, name, metric) for name in (subject, reference))
+    better, worse = (reference, subject) if metric in ERRORS else (subject, reference)
+    lines = compare(evidence, better, worse, metric).tables["comparisons"]
+    line = lines[place.has(lines)].iloc[0]
+    ours, theirs = (_mean(evidence, place, name, metric) for name in (subject, reference))
     difference, low = float(line["difference"]), float(line["low"])
     verdict = _verdict(difference, low)
     high, patients, seeds = float(line["high"]), int(line["n"]), int(line["seeds"])
-    labels = subject.rpartition(", ")[2]
-    return Judged(cohort, budget, labels, ours, theirs, difference, low, high, patients, seeds, verdict)
+    return Judged(
+        place.source, place.target, *budget, ours, theirs, difference, low, high, patients, seeds,
+        verdict,
+    )  # fmt: skip
 
 
 def _verdict(difference: float, low: float) -> Verdict:
@@ -177,10 +259,10 @@ def _verdict(difference: float, low: float) -> Verdict:
     return "reproduced" if low > 0 else "same direction"
 
 
-def _mean(evidence: Evidence, cohort: str, subject: str, metric: str) -> float:
+def _mean(evidence: Evidence, place: _Place, subject: str, metric: str) -> float:
     facts = evidence.facts
     chosen = (
-        (facts["cohort"] == cohort) & (facts["subject"] == subject) & (facts["metric"] == metric)
-        & (facts["split"] == "test") & (facts["part"] == "") & (facts["selection"] != "oracle")
+        (facts["subject"] == subject) & (facts["metric"] == metric) & (facts["part"] == "")
+        & (facts["selection"] != "oracle") & place.has(facts)
     )  # fmt: skip
     return float(facts.loc[chosen, "value"].mean())

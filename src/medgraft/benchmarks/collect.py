@@ -13,6 +13,7 @@ import pandas as pd
 from medgraft.benchmarks.candidates import AS_IT_IS
 from medgraft.benchmarks.compare import compare_subjects
 from medgraft.benchmarks.grid import HUBS, INSTALLED
+from medgraft.benchmarks.negative_transfer import negative_transfer
 from medgraft.benchmarks.plan import Plan, Row
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET
 from medgraft.benchmarks.selection import judge_scores
@@ -33,8 +34,8 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         results: how they ended, by key.
 
     Returns: facts and tables under the grid's names, the tables "grid", "comparisons", "ranks",
-        "critical_difference" and "difference_tests", of grids that rank sources those of `judge_scores`; oracle's
-        scores are facts only.
+        "critical_difference", "difference_tests" and "negative_transfer", of grids that rank sources those of
+        `judge_scores`; oracle's scores are facts only.
     """
     facts: list[pd.DataFrame] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -51,6 +52,9 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
             warnings.append(f"{_called(row)} failed: {_named(result.error, row)}")
             continue
         measured = store.evidence(row.key)
+        trained = plan.cells[row.key].needs
+        if not plan.grid.adapt and trained is not None:
+            measured += store.evidence(trained)
         facts.append(_facts(measured.facts, row))
         warnings += [_named(warning, row) for warning in measured.warnings]
         if not row.oracle:
@@ -66,7 +70,9 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         warnings=tuple(dict.fromkeys(warnings)),
     )
     judged = judge_scores(plan, store, results, together.facts)
-    return together + compare_subjects(together, plan.rows) + judged
+    harm = negative_transfer(together, plan.rows)
+    compared = compare_subjects(together, plan.rows)
+    return together + compared + judged + Evidence(tables={"negative_transfer": harm} if len(harm) else {})
 
 
 def unequal_search(plan: Plan) -> list[str]:
@@ -153,6 +159,8 @@ def _tables(tables: Mapping[str, pd.DataFrame], row: Row) -> dict[str, pd.DataFr
             table = table.assign(
                 cohort=[cohort for cohort, _ in places], split=[split for _, split in places]
             )
+        elif "cohort" in table.columns:
+            table = table.assign(cohort=row.cohort)
         named[_named(name, row)] = table
     return named
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -14,6 +14,9 @@ from medgraft.engine.run import Precision
 from medgraft.engine.select import Rule
 from medgraft.errors import SettingsError
 from medgraft.types import JSON, Kind
+
+if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
 
 Budget = Annotated[int, Field(ge=1)] | Literal["all"]
 BudgetBy = Literal["image", "patient"]
@@ -42,6 +45,9 @@ class Data(Part):
     """Of a phantom: subjects, slices, side, seed, ..."""
 
 
+AnyData = TypeVar("AnyData", bound=Data)
+
+
 class CohortTable(Data):
     """Data, and which of its sites are what."""
 
@@ -49,6 +55,8 @@ class CohortTable(Data):
     """Sites that source models are trained on."""
     targets: tuple[str, ...] = ()
     """Sites to adapt to, each by itself; empty takes all rows as one target."""
+    source_data: Data | None = None
+    """What the source sites are in, where that is not the same; its classes may be others, of the same kind."""
 
 
 class TrainTable(Part):
@@ -82,6 +90,8 @@ class MethodTable(Part):
     """Values to try, by the dotted name of the setting; chosen by the selection rule, never on test rows."""
     select: Rule | None = None
     """Selection rule of this method where it may not use the grid's."""
+    source: str | None = None
+    """The source that it starts from on every cohort; None takes each in turn. A source named here has no turn."""
 
 
 class DefaultsTable(Part):
@@ -114,6 +124,8 @@ class RunTable(Part):
     """Trial: at most so many epochs in every training."""
     limit_steps: int | None = Field(default=None, ge=1)
     """Trial: at most so many steps in each."""
+    record_updates: bool = False
+    """Record how far each layer moves in a step, of sources and methods."""
     repeats: int = Field(default=1000, ge=1)
     """Bootstrap resamples."""
     tolerance_mm: float = Field(default=2.0, ge=0)
@@ -135,6 +147,8 @@ class ClaimTable(Part):
     """Name of the method (or baseline, or score of a grid that ranks sources) that is claimed to be better ..."""
     reference: str
     """... than this one."""
+    on: Literal["target", "source"] = "target"
+    """Whose test rows it is about: `source` is about what is forgotten."""
     budgets: tuple[Budget, ...] = ()
     """At these budgets; empty means all."""
 
@@ -163,6 +177,8 @@ class Grid(Part):
     """Also choose by all labelled validation rows of the target, whatever the budget, and show that beside."""
     trials: int = Field(default=1, ge=1)
     """Settings tried per method, budget and seed, at most: the same for every method."""
+    adapt: bool = True
+    """False adapts nothing: source models are compared as they are on every target, all with the first of them."""
     keep_models: bool = False
     """Keep adapted models; source models are always kept."""
     cohorts: Mapping[str, CohortTable] = Field(min_length=1)
@@ -232,6 +248,35 @@ def grid_name(grid: object) -> str:
     return f"The grid {grid}" if isinstance(grid, (str, Path)) else "The grid"
 
 
+def sources_on(grid: Grid, cohort: str) -> list[str]:
+    """Sources that every method starts from on a cohort, in turn."""
+    own = {table.source for table in grid.methods.values()}
+    return [
+        name
+        for name, table in grid.sources.items()
+        if name not in own and (not table.cohorts or cohort in table.cohorts)
+    ]
+
+
+def target_sites(grid: Grid, name: str) -> list[tuple[str, ...]]:
+    """The sites of each target of a cohort; one without any is all rows."""
+    return [(site,) for site in grid.cohorts[name].targets] or [()]
+
+
+def called(name: str, sites: tuple[str, ...]) -> str:
+    """What reports call rows of a cohort.
+
+    >>> called("brain", ("robex",)), called("brain", ())
+    ('brain at robex', 'brain')
+    """
+    return f"{name} at {', '.join(sites)}" if sites else name
+
+
+def metric_of(grid: Grid, cohort: Cohort) -> str:
+    """The score that a cohort's tables go by."""
+    return grid.metric or ("dice" if cohort.kind == "segment" else "auroc")
+
+
 def over(settings: Mapping[str, Any], others: Mapping[str, Any]) -> JSON:
     """Settings with others put over them, group by group.
 
@@ -263,9 +308,15 @@ def _beside(grid: Grid, base: Path) -> Grid:
     def path(name: str, others: tuple[str, ...]) -> str:
         return name if name.startswith(others) else str((base / name).resolve())
 
+    def place(table: AnyData) -> AnyData:
+        return table.model_copy(update={"data": path(table.data, INSTALLED)})
+
+    cohorts = {key: place(table) for key, table in grid.cohorts.items()}
     cohorts = {
-        key: table.model_copy(update={"data": path(table.data, INSTALLED)})
-        for key, table in grid.cohorts.items()
+        key: table.model_copy(update={"source_data": place(table.source_data)})
+        if table.source_data
+        else table
+        for key, table in cohorts.items()
     }
     sources = {
         key: table.model_copy(update={"model": path(table.model, HUBS)})

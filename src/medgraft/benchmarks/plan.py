@@ -6,16 +6,27 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medgraft.api.recipe import describe_method
+from medgraft.api.recipe import describe_method, settings_of
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
 from medgraft.benchmarks.cell import Cell, Purpose, data_of, name_of
-from medgraft.benchmarks.checks import Checks, called, metric_of, serves, sources_on, target_sites
-from medgraft.benchmarks.grid import HUBS, Data, Grid, grid_name, parse_grid
+from medgraft.benchmarks.checks import Checks, serves
+from medgraft.benchmarks.grid import (
+    HUBS,
+    Data,
+    Grid,
+    called,
+    grid_name,
+    metric_of,
+    parse_grid,
+    sources_on,
+    target_sites,
+)
 from medgraft.benchmarks.problems import GridError
-from medgraft.benchmarks.rows import at_sites, forget_data
+from medgraft.benchmarks.rows import forget_data
 from medgraft.errors import MedgraftError
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.weights import hash_weights
+from medgraft.plugins import resolve_method
 from medgraft.types import JSON
 
 if TYPE_CHECKING:
@@ -111,7 +122,9 @@ class _Planner:
         self.names = {name: next(first for first in data if data[first] == data[name]) for name in data}
         """The same data have the same name in reports, under whatever names they stand in the file."""
         self.labels = {
-            (source, name): self._source_label(source, name) for source in grid.sources for name in data
+            (source, name): self._source_label(source, name)
+            for name in data
+            for source in sources_on(grid, name)
         }
 
     def plan(self) -> Plan:
@@ -128,17 +141,35 @@ class _Planner:
         """A source's name, with its sites where the same data hold several source models of that name."""
         table = self.grid.cohorts[name]
         groups = {
-            other.source for key, other in self.grid.cohorts.items() if self.names[key] == self.names[name]
+            (other.source, repr(other.source_data))
+            for key, other in self.grid.cohorts.items()
+            if self.names[key] == self.names[name]
         }
         trained = self.grid.sources[source].train is not None
-        return called(source, table.source) if trained and len(groups) > 1 else source
+        if not trained or len(groups) == 1:
+            return source
+        return called(source, table.source) + (f" of {name}" if table.source_data is not None else "")
+
+    def _trained_on(self, name: str) -> str:
+        table = self.grid.cohorts[name]
+        data = self.names[name] if table.source_data is None else f"source of {name}"
+        return called(data, table.source)
 
     def _rows(self, name: str, source: str, sites: tuple[str, ...], seed: int) -> Iterator[Row]:
         needs = self._source_cell(name, source, seed)
+        if not self.grid.adapt:
+            cell = self._cell(name, source, sites, seed, needs, None, NONE, "as it is")
+            first = source == sources_on(self.grid, name)[0]
+            yield self._row(cell, name, source, sites, seed, source, NONE, "baseline" if first else "method")
+            return
         blank = self.grid.sources[source].train is None and self.grid.sources[source].model.startswith(
             "random/"
         )
-        serves_as_it_is = needs is not None or serves(self.checks.models[source], self.checks.cohorts[name])
+        serves_as_it_is = (
+            self._same_classes(name)
+            if needs is not None
+            else serves(self.checks.models[source], self.checks.cohorts[name])
+        )
         if serves_as_it_is and not blank and self.grid.ranking is None:
             cell = self._cell(name, source, sites, seed, needs, None, NONE, "as it is")
             yield self._row(cell, name, source, sites, seed, AS_IT_IS, NONE, "baseline")
@@ -147,12 +178,14 @@ class _Planner:
                 continue  # it would be full fine-tuning under another name
             for budget in self._budgets(candidate):
                 role = "upper bound" if candidate.is_full and budget == ALL else candidate.role
-                cell = self._cell(name, source, sites, seed, needs, candidate, budget, "adapt")
+                start, own = source, needs
+                if candidate.source is not None:
+                    start = candidate.source
+                    own = self._source_cell(name, start, seed)
+                cell = self._cell(name, start, sites, seed, own, candidate, budget, "adapt")
                 yield self._row(cell, name, source, sites, seed, candidate.label, budget, role)
                 if self.grid.oracle and (budget != ALL or not candidate.sees_truth):
-                    cell = self._cell(
-                        name, source, sites, seed, needs, candidate, budget, "adapt", oracle=True
-                    )
+                    cell = self._cell(name, start, sites, seed, own, candidate, budget, "adapt", oracle=True)
                     yield self._row(cell, name, source, sites, seed, candidate.label, budget, role)
 
     def _budgets(self, candidate: Candidate) -> list[int]:
@@ -199,6 +232,7 @@ class _Planner:
     ) -> Cell:  # fmt: skip
         table, named = self.grid.cohorts[name], self.grid.sources[source]
         select = (candidate.select or self.grid.select) if candidate is not None else None
+        own_start = candidate is not None and candidate.source is not None
         if oracle and candidate is not None:
             select = "target_validation" if "truth" in candidate.method.needs.target else "oracle"
         cell = Cell(
@@ -207,6 +241,7 @@ class _Planner:
             purpose=purpose,
             data=_data(table),
             sites=table.source,
+            source_data=table.source_data,
             target=sites,
             model=named.model,
             architecture=named.architecture,
@@ -220,7 +255,8 @@ class _Planner:
             oracle=oracle,
             scores_source=needs is not None
             and purpose != "score"
-            and bool(len(at_sites(self.checks.cohorts[name], table.source, "").split("test"))),
+            and not own_start
+            and self._scores_source(name),
             run=self.grid.run,
             keep_model=self.grid.keep_models,
             scores=self.checks.scores.get(name, ()) if purpose == "score" else (),
@@ -229,17 +265,32 @@ class _Planner:
         cell = cell.model_copy(update={"key": name_of(what), "what": what})
         return self.cells.setdefault(cell.key, cell)
 
+    def _same_classes(self, name: str) -> bool:
+        """Whether the source sites have the target's classes."""
+        return self.checks.source_cohorts[name].classes == self.checks.cohorts[name].classes
+
+    def _scores_source(self, name: str) -> bool:
+        """Where the source has test rows, and the classes that models are adapted to."""
+        source = self.checks.source(name)
+        return source is not None and self._same_classes(name) and bool(len(source.split("test")))
+
     def _what(self, cell: Cell, source: str, cohort: Cohort) -> JSON:
-        """Everything that decides a cell's result, and nothing else: no names, no runner, no folder."""
+        """Everything that decides a cell's result, and nothing else: no names, no runner, no folder.
+
+        Settings that have their default do not stand there: an option that medgraft gains renames no cell.
+        """
         what: JSON = {
             "purpose": cell.purpose,
             "medgraft": versions()["medgraft"],
             "source": {"cell": cell.needs} if cell.needs is not None else self._named_source(source),
-            "method": {"method": cell.method, "settings": list(cell.settings)},
+            "method": {
+                "method": cell.method,
+                "settings": [_chosen(cell.method, one) for one in cell.settings],
+            },
             "seed": cell.seed,
             "select": cell.select,
             "oracle": cell.oracle,
-            "run": cell.run.model_dump(mode="json"),
+            "run": cell.run.model_dump(mode="json", exclude_defaults=True),
         }
         if cell.purpose == "score":
             what["scores"] = list(cell.scores)
@@ -256,7 +307,8 @@ class _Planner:
 
     def _data_of(self, cell: Cell, cohort: Cohort) -> JSON:
         """As `data_of`, computed once for cells that see the same rows."""
-        where = (cell.data.model_dump_json(), cell.purpose, cell.sites, cell.target, cell.scores_source)
+        data = (cell.data.model_dump_json(), cell.source_data and cell.source_data.model_dump_json())
+        where = (*data, cell.purpose, cell.sites, cell.target, cell.scores_source)
         which = (cell.budget, cell.seed if cell.budget is not None else None, cell.oracle, cell.select)
         seen = (*where, *which, cell.method, repr(cell.settings[:1]))
         if seen not in self._data:
@@ -275,11 +327,11 @@ class _Planner:
         role: str,
     ) -> Row:
         cohort, grid = self.checks.cohorts[name], self.grid
-        shown = self.labels[source, name]
-        several = len(set(self.labels.values())) > 1
+        shown = self.labels[source, name] if grid.adapt else "as they are"
+        several = grid.adapt and len(set(self.labels.values())) > 1
         subject = f"{label} from {shown}" if several else label
         amount = _amount(budget, grid.budget_by, cohort.kind)
-        trained = cell.needs is not None
+        trained = self.grid.sources[source].train is not None
         targets = target_sites(grid, name)
         after = f"test after {called(self.names[name], sites)}"
         return Row(
@@ -287,7 +339,7 @@ class _Planner:
             subject=f"{subject}, {amount}" if amount else subject,
             method=label,
             source=shown,
-            source_cohort=called(self.names[name], grid.cohorts[name].source) if trained else "",
+            source_cohort=self._trained_on(name) if trained else "",
             cohort=called(self.names[name], sites),
             budget=budget,
             budget_by=grid.budget_by,
@@ -297,6 +349,10 @@ class _Planner:
             source_split=after if len(targets) > 1 else "test",
             metric=metric_of(grid, cohort),
         )
+
+
+def _chosen(method: str, settings: JSON) -> JSON:
+    return settings_of(resolve_method({"method": method, "settings": settings}), defaults=False)
 
 
 def _data(table: Data) -> Data:

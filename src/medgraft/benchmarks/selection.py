@@ -11,6 +11,7 @@ import pandas as pd
 
 from medgraft.api.ranking import installed_scorers
 from medgraft.benchmarks.plan import Plan, Scored
+from medgraft.benchmarks.rows import TARGET
 from medgraft.benchmarks.store import Result, Store
 from medgraft.errors import DataError
 from medgraft.evidence import Evidence
@@ -37,12 +38,12 @@ def judge_scores(plan: Plan, store: Store, results: Mapping[str, Result], facts:
         return Evidence.empty()
     performance = _performance(plan, facts)
     scores, own_ranks = _scores(plan, store, results)
+    warnings = _failures(plan, results)
     tables = {"selection_performance": performance, "selection_scores": scores}
     assert plan.grid.ranking is not None
     if not all(key in results for key in plan.cells):
-        return Evidence(tables=tables)
+        return Evidence(tables=tables, warnings=tuple(warnings))
     parts: dict[str, list[pd.DataFrame]] = {}
-    warnings = []
     for budget in dict.fromkeys(scored.budget for scored in plan.scored):
         of_budget = [table[table["budget"] == budget] for table in (performance, scores, own_ranks)]
         try:
@@ -54,6 +55,16 @@ def judge_scores(plan: Plan, store: Store, results: Mapping[str, Result], facts:
             parts.setdefault(f"selection_{name}", []).append(table.assign(budget=budget))
     tables |= {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
     return Evidence(tables=tables, warnings=tuple(warnings))
+
+
+def _failures(plan: Plan, results: Mapping[str, Result]) -> list[str]:
+    """A sentence for every source that could not be scored."""
+    return [
+        f"{scored.source} could not be scored on {scored.cohort}, seed {scored.seed}: "
+        + results[scored.key].error.replace(TARGET, scored.cohort)
+        for scored in plan.scored
+        if scored.key in results and results[scored.key].state == "failed"
+    ]
 
 
 def _performance(plan: Plan, facts: pd.DataFrame) -> pd.DataFrame:
@@ -119,7 +130,7 @@ class _Value(NamedTuple):
     seconds: float
 
 
-FAILED = _Told(None, "Its cell failed.", math.nan)
+FAILED = _Told(None, "It could not be scored; the warnings tell why.", math.nan)
 
 
 def _told(scored: Scored, store: Store, results: Mapping[str, Result]) -> dict[str, _Told]:

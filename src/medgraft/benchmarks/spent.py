@@ -8,7 +8,9 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
+from medgraft.errors import MedgraftError
 from medgraft.whole_files import write_text
 
 FILE = "started.json"
@@ -55,3 +57,13 @@ def peak_mib() -> float:
         return round(int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024, 1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024**2 if sys.platform == "darwin" else 1024), 1)
+
+
+def on_gpu(device: Literal["auto", "cpu", "cuda"]) -> bool:
+    """Whether what is computed on this device is computed on a GPU."""
+    from medgraft.engine.distributed import choose_device
+
+    try:
+        return choose_device(device) == "cuda"
+    except MedgraftError:
+        return False

@@ -126,6 +126,9 @@ def adapt(
     save_optimizer: Annotated[
         bool, typer.Option("--save-optimizer", help="Keep the optimiser's history beside the weights.")
     ] = False,
+    record_updates: Annotated[
+        bool, typer.Option("--record-updates", help="Record how far each layer moves in a step.")
+    ] = False,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
     ] = False,
@@ -188,6 +191,7 @@ def adapt(
             workers=workers,
             cache=cache,
             save_optimizer=save_optimizer,
+            record_updates=record_updates,
             progress=False if quiet else None,
         )
         named_source = _required(source, "--source", "--source packaged/efficientnet_lite0")

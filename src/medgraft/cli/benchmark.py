@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medgraft.benchmarks.cell import Stop
+    from medgraft.benchmarks.stop import Stop
     from medgraft.evidence import Evidence
 
 
@@ -42,8 +42,8 @@ def benchmark(
     A grid that was stopped or killed continues with the same command; finished cells are never computed again.
     """
     from medgraft.benchmarks.benchmark import benchmark as compute
-    from medgraft.benchmarks.cell import Stop
     from medgraft.benchmarks.grid import parse_grid
+    from medgraft.benchmarks.stop import Stop
     from medgraft.reports import report
 
     folder = out or grid.with_suffix("")
@@ -96,8 +96,14 @@ def stopped_politely(stop: Stop) -> Iterator[None]:
 def _count_failed(evidence: Evidence) -> str:
     """How many cells failed, in words; empty where none did."""
     states = list(evidence.tables["grid"]["state"]) if "grid" in evidence.tables else []
-    failed = sum(state == "failed" for state in states)
-    return f"{failed} of {len(states)} cells failed" if failed else ""
+    failed, unscored = sum(state == "failed" for state in states), _count_unscored(evidence)
+    told = [f"{failed} of {len(states)} cells failed"] if failed else []
+    told += [f"{unscored} times a source could not be scored"] if unscored else []
+    return ", and ".join(told)
+
+
+def _count_unscored(evidence: Evidence) -> int:
+    return sum("could not be scored on" in warning for warning in evidence.warnings)
 
 
 def _print_summary(evidence: Evidence) -> None:

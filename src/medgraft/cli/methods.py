@@ -112,10 +112,11 @@ def _print_settings(name: str) -> None:
 
 def _print_fields(cls: Any, defaults: object, prefix: str) -> None:
     """One line per setting with its default, then what it does; groups under their dotted names."""
-    from medgraft.plugins import setting_docs, settings_class
+    from medgraft.plugins import fields_of, setting_docs, settings_class
 
     docs = setting_docs(cls)
-    for field, information in getattr(cls, "model_fields", {}).items():
+    for field in fields_of(cls):
+        information = cls.model_fields[field]
         default = (
             information.get_default(call_default_factory=True)
             if defaults is None

@@ -50,6 +50,8 @@ MEASURES: dict[str, Measure] = {
     "brier": lambda outcome, weights: weighted.brier(outcome.truth, outcome.probabilities, weights),
 }
 """Scores over all classes, by the name they have in evidence."""
+ERRORS = ("brier", "ece")
+"""Of these, those of which less is better."""
 
 OVERLAPS = ("dice", "iou")
 """Shares of a segmentation that need no spacing, by the name they have in evidence."""

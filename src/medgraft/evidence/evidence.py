@@ -39,18 +39,22 @@ class Evidence:
             "history/SUBJECT/SEED" or ".../SEED/PART": epoch, step, loss, score, lr;
             "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds, p, test;
             "examples": image, subject, cohort, row, truth, predicted, confidence, worst;
+            "updates/SUBJECT/SEED": epoch, group, tensor, update (mean absolute change per step), cohort;
             "classes/COHORT": index, name; "plan/SUBJECT": tensor, outcome, from, to;
             "grid": one row per cell of a benchmark, with the columns of `medgraft.reports.grids.grid.Grid`;
             "ranks": cohort, metric, subject, mean_rank, letters; "critical_difference": cohort, metric, value,
             alpha, friedman_p, blocks; "difference_tests": cohort, metric, subject, reference, p_wilcoxon,
-            p_permutation, p_holm, detectable;
+            p_permutation, p_holm, detectable; "negative_transfer": cohort, subject, reference, metric, part,
+            difference (from scratch minus transferred), low, high, n, seeds, by_unit, worse, worst;
             "ranking": source, score, value, rank, low, high, seconds, reason, place (0 is first), cohort, seed;
             "ranking_passes": source, seconds, cohort, seed; "ranking_agreement": score, other, tau, sources, cohort,
             seed; "ranking_regret": score, tau, against_best, low, high, against_baseline, baseline_low,
             baseline_high; "ranking_reliability": cohort, seed, metric, the fields of
             `medgraft.ranking.reliability.Reliability`, tells_apart, sentence;
             "ranking_projections": source, stage (before, after, nca, lda), x, y, label, cohort, seed;
-            "ranking_projection_scores": source, stage, neighbours, dimensions, reason, cohort, seed.
+            "ranking_projection_scores": source, stage, neighbours, dimensions, reason, cohort, seed;
+            "features_over_training": subject, epoch, side (source, target train, target test), x, y, cohort, seed;
+            "feature_separation": subject, epoch, pair, balanced_accuracy, reason, cohort, seed.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 

@@ -213,9 +213,8 @@ def _rank_intervals(
             ranks.append([found[source] for source in sources])
     if len(ranks) < 10:
         return {}
-    low = np.quantile(
-        np.asarray(ranks), 0.025, axis=0, method="lower"
-    )  # ranks that were seen, none between two
+    # ranks that were seen, none between two
+    low = np.quantile(np.asarray(ranks), 0.025, axis=0, method="lower")
     high = np.quantile(np.asarray(ranks), 0.975, axis=0, method="higher")
     return {source: (float(low[place]), float(high[place])) for place, source in enumerate(sources)}
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 from medgraft.errors import SettingsError
 
 if TYPE_CHECKING:
-    from medgraft.benchmarks.cell import Cell, Stop
+    from medgraft.benchmarks.cell import Cell
+    from medgraft.benchmarks.stop import Stop
 
 RunnerName = Literal["local", "pool", "ray"]
 Outcome = Literal["done", "busy", "lost"]

@@ -104,7 +104,8 @@ def _knock(address: str | None) -> None:
 
 def compute(cell: str, folder: str) -> str:
     """A cell in a Ray worker, which imports what it needs by itself."""
-    from medgraft.benchmarks.cell import Cell, Stop, run_cell
+    from medgraft.benchmarks.cell import Cell, run_cell
+    from medgraft.benchmarks.stop import Stop
     from medgraft.benchmarks.store import Store
 
     return run_cell(Cell.model_validate_json(cell), Store(Path(folder)), Stop())

@@ -10,7 +10,8 @@ from medgraft.benchmarks.runners import Ended
 from medgraft.benchmarks.store import Store
 
 if TYPE_CHECKING:
-    from medgraft.benchmarks.cell import Cell, Stop
+    from medgraft.benchmarks.cell import Cell
+    from medgraft.benchmarks.stop import Stop
 
 
 class Local:

@@ -10,7 +10,8 @@ import threading
 from pathlib import Path
 from typing import TextIO
 
-from medgraft.benchmarks.cell import Cell, Stop, run_cell
+from medgraft.benchmarks.cell import Cell, run_cell
+from medgraft.benchmarks.stop import Stop
 from medgraft.benchmarks.store import Store
 from medgraft.engine.run import Interrupted
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from medgraft.metrics.expected_prediction import expected_predictions, labels_given_source
 from medgraft.ranking.inputs import check_probabilities
 from medgraft.ranking.scores.class_sums import class_sums
 from medgraft.ranking.scores.gram import double_blocks
@@ -36,9 +37,8 @@ def leep(probabilities: ArrayLike, labels: ArrayLike, *, log: bool = True) -> fl
     """
     inputs = check_probabilities("LEEP", probabilities, labels)
     joint = class_sums(inputs.features, inputs.labels, inputs.classes)
-    mass = joint.sum(axis=0)
-    conditional = np.divide(joint, mass, out=np.zeros_like(joint), where=mass > 0)
+    given = labels_given_source(joint)
     expected = np.empty(len(inputs.labels))  # positive: each image adds to the classes it has itself
     for rows, block in double_blocks(inputs.features):
-        expected[rows] = (block * conditional[inputs.labels[rows]]).sum(axis=1)
+        expected[rows] = expected_predictions(block, inputs.labels[rows], given)
     return float(np.log(expected).mean() if log else expected.mean())

@@ -1,0 +1,26 @@
+"""What trainings recorded of themselves and reports draw: how far layers moved, which were tuned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medgraft.benchmarks.rows import SUBJECT, TARGET
+from medgraft.engine.records import read_records
+from medgraft.evidence import Evidence
+
+KEPT = ("updates", "policy")
+
+
+def recorded(run: Path, seed: int) -> Evidence:
+    """Tables of a run that stay with its cell.
+
+    Args:
+        run: folder of the run.
+        seed: of the cell; the last part of the tables' names but for the names of children.
+    """
+    tables = {}
+    for name, table in read_records(run).tables.items():
+        *children, kind = name.split("/")
+        if kind in KEPT:
+            tables["/".join([kind, SUBJECT, str(seed), *children])] = table.assign(cohort=TARGET)
+    return Evidence(tables=tables)
