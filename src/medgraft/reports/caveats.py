@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from medgraft.evidence import Evidence
@@ -17,6 +17,8 @@ KEYWORDS = {"simulated": "simulated", "silver_labels": "silver"}
 def caveats(evidence: Evidence) -> list[str]:
     """The evidence's own warnings, then those that follow from facts and provenance, none twice.
 
+    What is said of several things in the same words stands there once.
+
     Errors of a grid's cells stand in their own list, which a report shows.
     """
     grid = evidence.tables.get("grid")
@@ -30,7 +32,23 @@ def caveats(evidence: Evidence) -> list[str]:
     for keyword, about, sentence in [*_from_facts(evidence), *_from_provenance(evidence)]:
         if not any(keyword in known.lower() and about in known for known in told):
             told.append(f"{about}: {sentence}" if about else sentence)
-    return list(dict.fromkeys(told))
+    return _together(dict.fromkeys(told))
+
+
+def _together(told: Iterable[str]) -> list[str]:
+    """Sentences that begin with what they are about, those of the same words as one.
+
+    >>> _together(["Porto: it is simulated.", "Read this.", "Basel: it is simulated."])
+    ['Porto, Basel: it is simulated.', 'Read this.']
+    """
+    found: dict[str, list[str]] = {}
+    for warning in told:
+        about, colon, sentence = warning.partition(": ")
+        found.setdefault(sentence if colon else warning, []).append(about if colon else "")
+    return [
+        f"{', '.join(filter(None, abouts))}: {sentence}" if any(abouts) else sentence
+        for sentence, abouts in found.items()
+    ]
 
 
 def _from_facts(evidence: Evidence) -> Iterator[tuple[str, str, str]]:

@@ -14,14 +14,18 @@ from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.files import write_whole
 from medgraft.reports.grids.efficiency import cost_against_gain, label_efficiency
 from medgraft.reports.grids.grid import Grid, read_grid
+from medgraft.reports.grids.negative_transfer import COLUMNS as NEGATIVE_TRANSFER
 from medgraft.reports.grids.ranking import critical_difference, ranked_elsewhere, ranking, rows_about
 from medgraft.reports.grids.sites import forgetting, site_maps, target_panel
+from medgraft.reports.grids.unit_scores import unit_scores
+from medgraft.reports.grids.violins import spread_over_units
 from medgraft.reports.grids.worst_units import worst_units
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.ranking.numbers import ranking_numbers, regret_numbers
 from medgraft.reports.report import refuse_no_facts
 from medgraft.reports.selection.numbers import selection_numbers
 from medgraft.reports.subgroups import group_scores
+from medgraft.reports.training_numbers import training_numbers
 from medgraft.reports.wording import describe_score
 
 SCHEMA = "medgraft.report/1"
@@ -72,6 +76,7 @@ def report_numbers(evidence: Evidence, *, title: str = "medgraft report") -> Pla
         "source_rankings": ranking_numbers(evidence, panels),
         "expected_regret": regret_numbers(evidence),
         "source_selections": selection_numbers(evidence),
+        **training_numbers(evidence),
     }
     plain: Plain = _plain(found)
     return plain
@@ -141,6 +146,10 @@ def _target(evidence: Evidence, grid: Grid, panel: Panel) -> Plain:
             _picked(row, "subject", "reference", "p_wilcoxon", "p_permutation", "p_holm", "detectable")
             for row in rows_about(evidence, "difference_tests", panel.cohort, panel.main).to_dict("records")
         ],
+        "negative_transfer": [
+            _picked(row, *NEGATIVE_TRANSFER)
+            for row in rows_about(evidence, "negative_transfer", panel.cohort, panel.main).to_dict("records")
+        ],
         "label_efficiency": [
             {
                 "source": one.source,
@@ -154,12 +163,25 @@ def _target(evidence: Evidence, grid: Grid, panel: Panel) -> Plain:
             for one in label_efficiency(grid, panel)
         ],
         "cost_against_gain": [spent._asdict() for spent in cost_against_gain(grid, panel)],
+        "spread_over_units": _spread(panel, [row.subject for row in rows]),
         "worst_units": None if worst is None else {
             "score": worst.score,
             "units": [unit._asdict() for unit in worst.units],
             "of": worst.among,
         },
     }  # fmt: skip
+
+
+def _spread(panel: Panel, subjects: list[str]) -> list[Plain]:
+    found = unit_scores(panel)
+    return [
+        {
+            "subject": one.subject, "score": found.label, "units": len(one.scores),
+            "lowest": one.scores[0], "highest": one.scores[-1],
+            **dict(zip(("lower_quartile", "median", "upper_quartile"), one.quartiles, strict=True)),
+        }
+        for one in spread_over_units(found, subjects)
+    ]  # fmt: skip
 
 
 def _grid(evidence: Evidence, grid: Grid, panels: list[Panel]) -> Plain:

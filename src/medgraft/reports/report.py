@@ -10,6 +10,7 @@ from medgraft.evidence import Evidence
 from medgraft.reports.caveats import caveats
 from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart, roc_chart
 from medgraft.reports.comparison import Strips, Table, interval_strips, part_tables, score_table, unit_strips
+from medgraft.reports.feature_drift import POINTS, make_feature_drift
 from medgraft.reports.files import write_whole
 from medgraft.reports.grids.grid import Grid, read_grid
 from medgraft.reports.grids.sites import headline_panel, target_panel
@@ -17,6 +18,7 @@ from medgraft.reports.grids.view import Target, make_grid_view, make_target
 from medgraft.reports.pages import open_template
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.pictures import Gallery, galleries, recorded_pictures
+from medgraft.reports.policies import policy_maps
 from medgraft.reports.predictions import (
     LabelCounts,
     Outcome,
@@ -34,6 +36,7 @@ from medgraft.reports.selection.view import make_selections_view
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
+from medgraft.reports.updates import update_charts
 from medgraft.reports.wording import describe_score, in_order
 
 
@@ -97,9 +100,10 @@ def refuse_no_facts(evidence: Evidence) -> None:
     """Refuse evidence that says nothing.
 
     Raises:
-        DataError: it holds no facts, nor a grid (of which every cell may have failed), nor a ranking of sources.
+        DataError: it holds no facts, nor a grid (of which every cell may have failed), nor a ranking of sources, nor
+            features that were followed.
     """
-    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE} & set(evidence.tables):
+    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE, POINTS} & set(evidence.tables):
         raise DataError(
             "report",
             "evidence with facts",
@@ -123,6 +127,9 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         views=views,
         caveats=caveats(evidence),
         curves=learning_curves(evidence),
+        updates=update_charts(evidence),
+        policies=policy_maps(evidence),
+        drift=make_feature_drift(evidence),
         plans=regraft_plans(evidence),
         account=make_account(evidence),
         tables=recorded_tables(evidence),

@@ -10,15 +10,17 @@ import pandas as pd
 
 from medgraft.evidence import Evidence
 from medgraft.reports.charts import Chart, Line, learning_curve
+from medgraft.reports.feature_drift import POINTS, SEPARATIONS
 from medgraft.reports.panels import SEEDED
 from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABLES
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
-KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/")
+KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/", "updates/", "policy/")
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
-    *("grid", "ranks", "critical_difference", "difference_tests"),
+    *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer"),
+    *(POINTS, SEPARATIONS),
     *RANKING_TABLES,
     *SELECTION_TABLES,
 )

@@ -35,7 +35,7 @@ def test_a_grid_has_every_part(page: str) -> None:
         "Ranking", "chosen by", "target_validation", "of 4 settings", "oracle", "2 of 3 seeds", "Critical difference",
         "Paired tests", "What labels and time bring", "labelled images at the target",
         "Bands: the 95 % interval over 24 patients", "Hard for every method", "all 14", "Friedman test",
-        "Porto: the images are simulated.", "No GPU time was recorded.",
+        "Porto, Lyon: the images are simulated.", "No GPU time was recorded.",
     ):  # fmt: skip
         assert words in text, words
 

@@ -61,10 +61,13 @@ def read_saved_model(folder: str | Path) -> SavedModel:
 
 
 def _architecture(tree: dict[str, Any]) -> str:
-    """The class, and the backbone inside it where it names one."""
+    """The class, and in brackets the backbone it names or the models inside it."""
     config = tree.get("config")
+    values = list(config.values()) if isinstance(config, dict) else []
+    inside = [value["__model__"] for value in values if isinstance(value, dict) and "__model__" in value]
     inner = config.get("architecture") if isinstance(config, dict) else None
-    return f"{tree.get('class', 'unknown')} ({inner})" if inner else str(tree.get("class", "unknown"))
+    told = inner or ", ".join(_architecture(model) for model in inside if isinstance(model, dict))
+    return f"{tree.get('class', 'unknown')} ({told})" if told else str(tree.get("class", "unknown"))
 
 
 def _json(path: Path, folder: Path) -> dict[str, Any]:

@@ -58,6 +58,8 @@ def efficiency_charts(
     """Score against labelled images: a chart per source on one scale, a curve per method, a line per level."""
     charts = []
     values = [value for one in found for value in _values(one)]
+    if not values:  # nothing had a budget
+        return []
     room = 0.05 * (max(values) - min(values)) or 0.01
     for one in found:
         figure, (axis,) = make_figure(1, height=2.9)

@@ -11,6 +11,7 @@ from medgraft.reports.grids.cells import Costs, Failure, costs, failures
 from medgraft.reports.grids.charts import Key, curve_keys, efficiency_charts, gain_charts, level_keys
 from medgraft.reports.grids.efficiency import Band, cost_against_gain, label_efficiency
 from medgraft.reports.grids.grid import Grid
+from medgraft.reports.grids.negative_transfer import NegativeTransfer, negative_transfer
 from medgraft.reports.grids.ranking import (
     PairedTest,
     RankDiagram,
@@ -21,6 +22,7 @@ from medgraft.reports.grids.ranking import (
     ranking,
 )
 from medgraft.reports.grids.sites import Forgetting, SiteMap, by_method, forgetting, site_maps, target_panel
+from medgraft.reports.grids.violins import Violins, violins
 from medgraft.reports.grids.worst_units import WorstUnits, worst_units
 from medgraft.reports.panels import Panel
 from medgraft.reports.wording import counted, describe_score, percent
@@ -43,7 +45,9 @@ class Target(NamedTuple):
     legend: list[Key]
     levels: list[Key]
     band: str
+    spread: Violins | None
     worst: WorstUnits | None
+    harm: NegativeTransfer | None
 
 
 class GridView(NamedTuple):
@@ -79,7 +83,9 @@ def make_target(evidence: Evidence, grid: Grid, panel: Panel, salt: str) -> Targ
         legend=list(keys.values()),
         levels=[_level(grid, key) for key in levels.values()],
         band=band.format(level=percent(panel.level), units=panel.units or "rows"),
+        spread=violins(panel, [row.subject for row in rows], salt),
         worst=worst_units(panel),
+        harm=negative_transfer(evidence, panel),
     )
 
 

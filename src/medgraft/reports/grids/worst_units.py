@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import pandas as pd
-
+from medgraft.reports.grids.unit_scores import unit_scores
 from medgraft.reports.panels import Panel
-from medgraft.reports.wording import describe_score, number
+from medgraft.reports.wording import number
 
 SHOWN = 10
 HARD = 0.25
@@ -50,7 +49,7 @@ class WorstUnits(NamedTuple):
 
 def worst_units(panel: Panel) -> WorstUnits | None:
     """Units by their mean score over subjects, worst first; None where fewer than two subjects have scores by unit."""
-    values, score, higher = _by_unit(panel)
+    values, _, score, higher = unit_scores(panel)
     if values.shape[1] < 2 or len(values) < 2:
         return None
     ranks = values.rank(ascending=higher, method="max", pct=True)
@@ -69,24 +68,3 @@ def worst_units(panel: Panel) -> WorstUnits | None:
             )
         )  # fmt: skip
     return WorstUnits(score, units, len(values))
-
-
-def _by_unit(panel: Panel) -> tuple[pd.DataFrame, str, bool]:
-    """(units, subjects) scores, means over classes and seeds; what they are; whether higher is better."""
-    columns = {}
-    for subject in panel.subjects:
-        tables = [t for t in panel.scores.get(subject, {}).values() if {"unit", panel.main} <= set(t.columns)]
-        if tables:
-            columns[subject] = pd.concat(tables).groupby("unit")[panel.main].mean()
-    if columns:
-        known = describe_score(panel.main)
-        return pd.DataFrame(columns).dropna(how="all"), known.label, known.higher_is_better is not False
-    for subject in panel.subjects:
-        tables = [
-            table[["unit"]].assign(right=(table["truth"] == table["predicted"]).astype(float))
-            for table in panel.predictions.get(subject, {}).values()
-            if {"unit", "truth", "predicted"} <= set(table.columns)
-        ]
-        if tables:
-            columns[subject] = pd.concat(tables).groupby("unit")["right"].mean()
-    return pd.DataFrame(columns), "share of images that were right", True

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from medgraft.evidence import Evidence
-from medgraft.reports.charts import RULE, Chart, make_figure, to_svg
+from medgraft.reports.charts import Chart, to_svg
 from medgraft.reports.grids.charts import Key, curve_keys
+from medgraft.reports.planes import Dots, draw_plane
 from medgraft.reports.ranking.source_ranking import PROJECTION_SCORES, PROJECTIONS, SourceRanking, rows_of
 from medgraft.reports.wording import counted, listed, number
 
@@ -20,9 +21,6 @@ STAGES = {
     "nca": ("Under NCA", "the linear projection that brings neighbours of one class together (S_LP)"),
     "lda": ("Under LDA", "the regularised directions that tell the classes apart best (SFDA)"),
 }
-SIDE = 2.9
-MANY = 300
-"""More dots than this are drawn smaller."""
 GOLDEN = 0.6180339887498949
 
 
@@ -127,29 +125,18 @@ def _chart(
     title: str, points: pd.DataFrame, keys: dict[str, Key], is_flat: bool, agreement: str, salt: str
 ) -> Chart:
     """A dot per image, without axes: places have no unit."""
-    figure, (axis,) = make_figure(1, height=SIDE)
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.99)
-    size = 3.4 if len(points) <= MANY else 2.4
-    for place, (name, key) in enumerate(keys.items()):
-        own = points[points["label"] == name]
-        up = own["y"].to_numpy(dtype=np.float64)
-        if is_flat:  # a row for each class, in which dots are spread so that none hides another
-            up = 0.7 * (np.arange(len(own)) * GOLDEN % 1) - place
-        axis.plot(
-            own["x"], up, color=key.colour, marker=key.marker, markersize=size, linestyle="none", alpha=0.75,
-            markeredgewidth=0,
-        )  # fmt: skip
-    axis.grid(False)
-    axis.set_xticks([])
-    axis.set_yticks([])
-    axis.spines[["top", "right", "left", "bottom"]].set_visible(True)
-    axis.spines[["top", "right", "left", "bottom"]].set_color(RULE)
-    axis.margins(0.06)
-    if is_flat:
-        axis.set_ylim(-len(keys) - 0.5, 2)
-    else:
-        axis.set_aspect("equal", adjustable="datalim")
+    drawn = points
+    if is_flat:  # a row for each class, in which dots are spread so that none hides another
+        rows = points["label"].map({name: place for place, name in enumerate(keys)})
+        turn = points.groupby("label").cumcount() * GOLDEN % 1
+        drawn = points.assign(y=0.7 * turn - rows)
     described = (
         f"{title}: {len(points)} dots, coloured by class; of five neighbours {agreement} agree in class."
     )
-    return Chart(title, to_svg(figure, "projection", salt), described)
+    dots = [
+        Dots(key, own["x"].to_numpy(np.float64), own["y"].to_numpy(np.float64))
+        for name, key in keys.items()
+        for own in [drawn[drawn["label"] == name]]
+    ]
+    heights = (-len(keys) - 0.5, 2.0) if is_flat else None
+    return Chart(title, to_svg(draw_plane(dots, heights), "projection", salt), described)
