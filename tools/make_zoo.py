@@ -3,7 +3,7 @@
     python tools/make_zoo.py runs/zoo
 
 All images are those of the samples and phantoms, grey or recoloured, 24 to 48 pixels wide. What is there is kept, so a
-repeated call continues. About 40 minutes on one core.
+repeated call continues.
 """
 
 from __future__ import annotations

@@ -13,18 +13,31 @@ import argparse
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from medgraft.benchmarks.claims import ALL, Judged, JudgedScores, judge, judge_score_claim
-from medgraft.benchmarks.grid import HUBS, INSTALLED, Grid, read_grid
+from medgraft.benchmarks.candidates import SCRATCH
+from medgraft.benchmarks.claims import (
+    ALL,
+    Judged,
+    JudgedScores,
+    OverPairs,
+    judge,
+    judge_over_pairs,
+    judge_score_claim,
+)
+from medgraft.benchmarks.grid import HUBS, INSTALLED, ClaimTable, Grid, read_grid
 from medgraft.evidence import Evidence
+from medgraft.reports.panels import SEEDED
 
 ROOT = Path(__file__).resolve().parent.parent
 GRIDS, RESULTS, PAGE = ROOT / "claims", ROOT / "claims" / "results", ROOT / "docs" / "claims.md"
 KEPT = (
-    "grid", "ranks", "critical_difference", "difference_tests", "comparisons", "scores/", "predictions/", "selection_",
+    "grid", "ranks", "critical_difference", "difference_tests", "comparisons", "negative_transfer", "scores/",
+    "predictions/", "policy/", "updates/",
 )  # fmt: skip
+KEPT_OF_RANKINGS = ("grid", "selection_")
 HEAD = """# Claims, measured again
 
 Each grid in `claims/` measures again what a publication says, on data that ship with medgraft or are simulated by it:
@@ -33,7 +46,9 @@ other way round. Settings were fixed before the first run and not changed after 
 `medgraft benchmark claims/NAME.toml`; the same file with another `data` runs on data of your own.
 
 Reproduced: the 95 % interval of the difference, over patients (or blocks of one slide), lies on the claimed side.
-Same direction: the difference does, its interval does not. Written by `python tools/write_claims.py`.
+Same direction: the difference does, its interval does not. Bold: the mean over all pairs of source and target, with its
+interval over pairs; pairs of few sites share patients, so that interval is a rough one.
+Written by `python tools/write_claims.py`.
 """
 
 
@@ -56,7 +71,11 @@ def keep(run: Path) -> None:
     if not (GRIDS / f"{run.name}.toml").is_file():
         raise SystemExit(f"{run}: there is no claims/{run.name}.toml; name the folder as the grid.")
     whole = Evidence.load(run / "evidence")
-    tables = {name: table for name, table in whole.tables.items() if name.startswith(KEPT)}
+    kept = KEPT_OF_RANKINGS if "selection_scores" in whole.tables else KEPT
+    tables = {name: table for name, table in whole.tables.items() if name.startswith(kept)}
+    for name in (name for name in tables if name.startswith("updates/")):
+        own = tables[name]
+        tables[name] = own.groupby(["group", "tensor"], sort=False)["update"].mean().reset_index()
     Evidence(whole.facts, whole.provenance, tables, {}, whole.warnings).save(RESULTS / run.name)
 
 
@@ -69,6 +88,10 @@ def section(path: Path) -> Iterator[str]:
     metric = grid.metric or ""
     if grid.ranking is not None and "selection_taus" in evidence.tables:
         yield from selection(evidence, metric)
+    elif "grid" in evidence.tables:
+        yield from standings(evidence, metric)
+        yield from paces(evidence)
+        yield from policies(evidence)
     for claim in grid.claims:
         yield f"**{claim.sentence}**\n"
         yield f"{claim.source}. Published: {claim.published}.\n"
@@ -79,22 +102,121 @@ def section(path: Path) -> Iterator[str]:
             )
             continue
         judged = judge(claim, metric, evidence)
-        yield from table(judged, claim.method, claim.reference, metric) if judged else ["Not measured yet.\n"]
+        yield from table(judged, claim, metric) if judged else ["Not measured yet.\n"]
     yield f"`claims/{path.name}`: {', '.join(map(str, settings(grid, evidence)))}.\n"
 
 
-def table(judged: list[Judged], method: str, reference: str, metric: str) -> Iterator[str]:
-    """One line per target and budget."""
-    difference = f"difference in {metric} (95 % interval)"
-    yield f"| target | labels | {method} | {reference} | {difference} | seeds, units | verdict |"
+def standings(evidence: Evidence, metric: str) -> Iterator[str]:
+    """What every method gave: means over pairs of source and target and over seeds."""
+    cells, facts = evidence.tables["grid"], evidence.facts
+    facts = facts[(facts["metric"] == metric) & (facts["part"] == "") & (facts["selection"] != "oracle")]
+    keys = ["subject", "cohort"]
+    cells = cells[cells["state"] == "finished"].drop_duplicates([*keys, "budget"])
+    at_target = facts[facts["split"] == "test"].groupby(keys)["value"].mean()
+    after = cells.assign(split="test after " + cells["cohort"])
+    at_source = facts.groupby(["subject", "cohort", "split"])["value"].mean()
+    scratch = {
+        (row["source"], row["source_cohort"], row["cohort"], row["budget"]): row["subject"]
+        for row in cells[cells["method"] == SCRATCH].to_dict("records")
+    }
+    lines: dict[str, dict[str, list[float]]] = {}
+    for row in after.to_dict("records"):
+        name = row["method"] + (f", {_labels(row)}" if row["budget"] else "")
+        own = lines.setdefault(name, {"target": [], "source": [], "harm": []})
+        place = (row["subject"], row["cohort"])
+        own["target"].append(at_target.get(place, float("nan")))
+        source = (row["subject"], row["source_cohort"])
+        own["source"].append(
+            at_source.get((*source, row["split"]), at_source.get((*source, "test"), float("nan")))
+        )
+        blank = scratch.get((row["source"], row["source_cohort"], row["cohort"], row["budget"]), "")
+        own["harm"].append(at_target.get((blank, row["cohort"]), float("nan")) - own["target"][-1])
+    means = {
+        name: {key: pd.Series(values).mean() for key, values in own.items()} for name, own in lines.items()
+    }
+    shown = pd.DataFrame(means).T.sort_values("target", ascending=False)
+    wide = pd.DataFrame(
+        {
+            f"{metric} at the target": shown["target"].map("{:.3f}".format),
+            "at the source afterwards": shown["source"].map("{:.3f}".format),
+            "from scratch minus this": shown["harm"].map("{:+.3f}".format),
+        }
+    ).replace({"nan": "", "+nan": ""})
+    wide = wide.loc[:, (wide != "").any()]
+    pairs = len(cells[["source", "source_cohort", "cohort"]].drop_duplicates())
+    told = (
+        f"means over {pairs} pairs of source and target and over seeds" if pairs > 1 else "means over seeds"
+    )
+    yield from wide_table(f"What every method gave: {told}", "method", wide)
+
+
+def paces(evidence: Evidence) -> Iterator[str]:
+    """How far a step moved the layers of each group, and how unlike groups and single layers were in that."""
+    lines = {}
+    for subject, own in _recorded(evidence, "updates").items():
+        layers = own.groupby(["group", "tensor"], sort=False)["update"].mean()
+        groups = layers.groupby("group", sort=False).mean()
+        lines[subject] = {
+            **groups.map("{:.1e}".format),
+            "fastest over slowest group": f"{groups.max() / groups.min():.1f}",
+            "fastest over slowest layer": f"{layers.max() / layers.min():.0f}",
+        }
+    if lines:
+        title = "How far a step moves a weight: mean absolute change, over layers, epochs, targets and seeds"
+        yield from wide_table(title, "training", pd.DataFrame(lines).T)
+
+
+def policies(evidence: Evidence) -> Iterator[str]:
+    """How often each block was tuned where that was chosen image by image."""
+    tables = _recorded(evidence, "policy")
+    shares = {
+        subject: own.groupby("block", sort=False)["tuned"].mean().map("{:.0%}".format)
+        for subject, own in tables.items()
+    }
+    if shares:
+        yield from wide_table(
+            "Share of images for which a block was tuned: means over its layers, targets and seeds",
+            "method", pd.DataFrame(shares).T,
+        )  # fmt: skip
+
+
+def _recorded(evidence: Evidence, kind: str) -> dict[str, pd.DataFrame]:
+    """What trainings recorded of themselves, by subject, all seeds and targets together."""
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for name, table in evidence.tables.items():
+        match = SEEDED.fullmatch(name)
+        if match is not None and match["kind"] == kind:
+            tables.setdefault(" · ".join(filter(None, (match["subject"], match["part"]))), []).append(table)
+    return {subject: pd.concat(parts) for subject, parts in tables.items()}
+
+
+def _labels(row: dict[str, Any]) -> str:
+    """A budget in words, as in the name of the subject."""
+    return "all labels" if row["budget"] == ALL else str(row["subject"]).rpartition(", ")[2]
+
+
+def table(judged: list[Judged], claim: ClaimTable, metric: str) -> Iterator[str]:
+    """One line per pair of source and target and budget, and one for all pairs of a budget."""
+    difference = f"difference in {metric}{' at the source' if claim.on == 'source' else ''} (95 % interval)"
+    yield f"| target | labels | {claim.method} | {claim.reference} | {difference} | seeds, units | verdict |"
     yield "|---|---|---|---|---|---|---|"
+    several = len({one.source for one in judged}) > 1
     for one in judged:
-        interval = f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+        target = f"{one.cohort} from {one.source}" if several else one.cohort
         yield (
-            f"| {one.cohort} | {one.labels} | {one.ours:.3f} | {one.theirs:.3f} | {interval} | "
+            f"| {target} | {one.labels} | {one.ours:.3f} | {one.theirs:.3f} | {_difference(one)} | "
             f"{one.seeds}, {one.patients} | {one.verdict} |"
         )
+    for whole in judge_over_pairs(judged):
+        yield (
+            f"| **{whole.pairs} pairs**, higher in {whole.better} | {whole.labels} | {whole.ours:.3f} | "
+            f"{whole.theirs:.3f} | {_difference(whole)} | over pairs | {whole.verdict} |"
+        )
     yield ""
+
+
+def _difference(one: Judged | OverPairs) -> str:
+    return f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
 
 def score_table(judged: list[JudgedScores], ours: str, theirs: str) -> Iterator[str]:
@@ -122,55 +244,65 @@ def selection(evidence: Evidence, metric: str) -> Iterator[str]:
         "source",
         _performance(tables["performance"]),
     )
-    reliability = tables["reliability"].set_index("cohort")
-    shown = {
-        "two seeds agree (weighted tau)": reliability["seed_tau"].map("{:.2f}".format),
-        "standard deviation between sources": reliability["between_sd"].map("{:.3f}".format),
-        "between seeds": reliability["seed_sd"].map("{:.3f}".format),
-        "F": [f"{row.f:.1f} (critical {row.critical:.1f})" for row in reliability.itertuples()],
-        "sources are told apart": reliability["tells_apart"].map({True: "yes", False: "no"}),
-    }
-    yield from wide_table("Does fine-tuning itself tell the sources apart?", "target", pd.DataFrame(shown))
-    taus = tables["taus"].assign(
-        shown=[_interval(row.tau, row.low, row.high, 2) for row in tables["taus"].itertuples()]
-    )
-    wide = taus.pivot(index="score", columns="cohort", values="shown").loc[
-        taus["score"].unique(), taus["cohort"].unique()
-    ]
     yield from wide_table(
-        "Weighted tau of scores against fine-tuning (95 % interval over seeds)", "score", wide
+        "Does fine-tuning itself tell the sources apart?", "target", _reliability(tables["reliability"])
     )
-    regret = tables["regret"].set_index("score")
-    columns = {
-        "mean tau (interval over targets)": [
-            _interval(row.tau, row.tau_low, row.tau_high, 2) for row in regret.itertuples()
-        ],
-        f"{metric} lost against the best": [
-            _interval(row.against_best, row.low, row.high, 3) for row in regret.itertuples()
-        ],
-    }
-    if "against_baseline" in regret:
-        columns["against the baseline (negative: better)"] = [
-            _interval(row.against_baseline, row.baseline_low, row.baseline_high, 3)
-            for row in regret.itertuples()
-        ]
     yield from wide_table(
-        "What the first choice of a score costs", "score", pd.DataFrame(columns, index=regret.index)
+        "Weighted tau of scores against fine-tuning (95 % interval over seeds)",
+        "score",
+        _taus(tables["taus"]),
+    )
+    yield from wide_table(
+        "What the first choice of a score costs", "score", _regret(tables["regret"], metric)
     )
     if len(tables["own"]):
-        own = tables["own"].assign(
-            target=[
-                f"{row.cohort}: truly {row.true_rank:g} of {row.of}" for row in tables["own"].itertuples()
-            ]
-        )
-        ranks = own.pivot(index="score", columns="target", values="rank").loc[
-            own["score"].unique(), own["target"].unique()
-        ]
         yield from wide_table(
             "Where scores put the model that was trained on the target itself (mean rank over seeds)",
             "score",
-            ranks.map(lambda rank: "none" if pd.isna(rank) else f"{rank:.1f}"),
+            _own_ranks(tables["own"]),
         )
+
+
+def _reliability(table: pd.DataFrame) -> pd.DataFrame:
+    told = table.set_index("cohort")
+    return pd.DataFrame(
+        {
+            "two seeds agree (weighted tau)": told["seed_tau"].map("{:.2f}".format),
+            "standard deviation between sources": told["between_sd"].map("{:.3f}".format),
+            "between seeds": told["seed_sd"].map("{:.3f}".format),
+            "F": [f"{row.f:.1f} (critical {row.critical:.1f})" for row in told.itertuples()],
+            "sources are told apart": told["tells_apart"].map({True: "yes", False: "no"}),
+        }
+    )
+
+
+def _taus(table: pd.DataFrame) -> pd.DataFrame:
+    shown = table.assign(shown=[_interval(row.tau, row.low, row.high, 2) for row in table.itertuples()])
+    wide = shown.pivot(index="score", columns="cohort", values="shown")
+    return wide.loc[table["score"].unique(), table["cohort"].unique()]
+
+
+def _regret(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    rows = list(table.itertuples())
+    columns = {
+        "mean tau (interval over targets)": [
+            _interval(row.tau, row.tau_low, row.tau_high, 2) for row in rows
+        ],
+        f"{metric} lost against the best": [
+            _interval(row.against_best, row.low, row.high, 3) for row in rows
+        ],
+    }
+    if "against_baseline" in table:
+        columns["against the baseline (negative: better)"] = [
+            _interval(row.against_baseline, row.baseline_low, row.baseline_high, 3) for row in rows
+        ]
+    return pd.DataFrame(columns, index=table["score"].tolist())
+
+
+def _own_ranks(table: pd.DataFrame) -> pd.DataFrame:
+    truly = [f"{row.cohort}: truly {row.true_rank:g} of {row.of}" for row in table.itertuples()]
+    ranks = table.assign(target=truly).pivot(index="score", columns="target", values="rank")
+    return ranks.loc[table["score"].unique()].map(lambda rank: "none" if pd.isna(rank) else f"{rank:.1f}")
 
 
 def wide_table(title: str, index: str, frame: pd.DataFrame) -> Iterator[str]:
@@ -203,8 +335,10 @@ def _interval(value: float, low: float, high: float, digits: int) -> str:
 
 def settings(grid: Grid, evidence: Evidence) -> Iterator[str]:
     """What was compared, how, and how long it took."""
-    yield f"data {', '.join(_named(table.data, INSTALLED) for table in grid.cohorts.values())}"
-    yield f"sources {', '.join(_named(table.model, HUBS) for table in grid.sources.values())}"
+    data = dict.fromkeys(_named(table.data, INSTALLED) for table in grid.cohorts.values())
+    sources = dict.fromkeys(_named(table.model, HUBS) for table in grid.sources.values())
+    yield f"data {', '.join(data)}"
+    yield f"sources {', '.join(sources)}"
     yield f"selection '{grid.select or 'the best that each method may use'}'"
     yield f"{len(grid.seeds)} seeds"
     yield f"fine-tuning {json.dumps({name: dict(one.settings) for name, one in grid.defaults.items()})}"
