@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of this process and those it starts: the last bits of sums hang on it
 
 import pytest
 
@@ -27,6 +30,16 @@ def write_cohort(folder: Path, kind: Kind) -> Path:
         table["mask"] = "mask-" + table["image"]
     table.to_csv(folder / "table.csv", index=False)
     return folder / "table.csv"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Whatever a test does to them, the next has one thread again."""
+    import torch
+
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
