@@ -46,11 +46,29 @@ def test_a_disk_that_tells_late_that_it_is_full_keeps_the_earlier_file(
     assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "earlier"
 
 
-def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
-    (tmp_path / ".a.txt.4711.tmp").write_text("half")
-    (tmp_path / ".other.txt.4711.tmp").write_text("of another file")
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path, dead_process: int) -> None:
+    (tmp_path / f".a.txt.{dead_process}.tmp").write_text("half")
+    (tmp_path / f".other.txt.{dead_process}.tmp").write_text("of another file")
     write_text(tmp_path / "a.txt", "whole")
-    assert names(tmp_path) == [".other.txt.4711.tmp", "a.txt"]
+    assert names(tmp_path) == [f".other.txt.{dead_process}.tmp", "a.txt"]
+
+
+@pytest.mark.parametrize("process", [os.getppid(), 1], ids=["our parent", "the first"])
+def test_what_another_living_process_writes_is_left_to_it(tmp_path: Path, process: int) -> None:
+    half = tmp_path / f".a.txt.{process}.tmp"
+    half.write_text("half")
+    write_text(tmp_path / "a.txt", "ours")
+    half.replace(tmp_path / "a.txt")
+    assert names(tmp_path) == ["a.txt"] and (tmp_path / "a.txt").read_text() == "half"
+
+
+@pytest.mark.parametrize(
+    "process", ["0", "text", "9" * 30, str(os.getpid())], ids=["none", "text", "long", "ours"]
+)
+def test_a_name_that_no_other_living_process_has_is_no_obstacle(tmp_path: Path, process: str) -> None:
+    (tmp_path / f".a.txt.{process}.tmp").write_text("half")
+    write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_a_place_that_is_no_folder_is_named(tmp_path: Path) -> None:

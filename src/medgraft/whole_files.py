@@ -20,9 +20,28 @@ def temporary_beside(path: Path) -> Path:
             "The run folder", "to be a folder that can be written to", f"{path.parent} is not ({error.strerror})",
             "Choose another folder with --out.",
         ) from error  # fmt: skip
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+    for leftover in leftovers(path):
         leftover.unlink(missing_ok=True)
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """What writers of `path` left beside it that live no more; another process may be writing the same file now."""
+    found = path.parent.glob(f".{glob.escape(path.name)}.*.tmp")
+    return [file for file in found if not _another_writes(file)]
+
+
+def _another_writes(temporary: Path) -> bool:
+    process = temporary.suffixes[-2].lstrip(".")
+    if not process.isdecimal() or int(process) in (0, os.getpid()):
+        return False
+    try:
+        os.kill(int(process), 0)  # sends nothing, asks only whether it lives
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True  # somebody else's
+    return True
 
 
 @contextmanager

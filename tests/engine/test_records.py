@@ -107,11 +107,11 @@ def test_a_run_refuses_what_it_cannot_do() -> None:
         Run().child("a/b")
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path, dead_process: int) -> None:
     for folder, name in (
-        ("records", ".table.parquet.1.tmp"),
-        ("once", ".x.safetensors.1.tmp"),
-        ("", ".log.csv.1.tmp"),
+        ("records", f".table.parquet.{dead_process}.tmp"),
+        ("once", f".x.safetensors.{dead_process}.tmp"),
+        ("", f".log.csv.{dead_process}.tmp"),
     ):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_bytes(b"half")

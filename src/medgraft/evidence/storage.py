@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ import pandas as pd
 
 from medgraft.errors import DataError, cannot_write
 from medgraft.evidence.evidence import Evidence
+from medgraft.whole_files import leftovers
 
 INDEX = "evidence.json"
 FORMAT = 1
@@ -25,8 +25,8 @@ PARTS = {INDEX, "facts.parquet", "provenance.json", "tables", "images"}
 def save_evidence(evidence: Evidence, folder: Path) -> Path:
     """Write to a temporary neighbour, then put it in the place of `folder`."""
     _refuse_other_files(folder)
-    for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)  # of a killed writer
+    for leftover in leftovers(folder):
+        shutil.rmtree(leftover, ignore_errors=True)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -94,7 +94,7 @@ def test_a_disk_that_fails_leaves_the_older_mask(
     assert list(tmp_path.iterdir()) == [older]
 
 
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    (tmp_path / ".mask.png.12345.tmp").write_bytes(b"half a mask")
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path, dead_process: int) -> None:
+    (tmp_path / f".mask.png.{dead_process}.tmp").write_bytes(b"half a mask")
     write_mask(LABELS, None, tmp_path / "mask", classes=CLASSES)
     assert [file.name for file in tmp_path.iterdir()] == ["mask.png"]
