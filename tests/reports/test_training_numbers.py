@@ -17,7 +17,7 @@ from medgraft.reports import report_numbers
 from medgraft.reports.numbers import SCHEMA_FILE
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text("utf-8"))
-LISTS = ("layer_updates", "policies", "feature_separations", "transfer_risks")
+LISTS = ("layer_updates", "policies", "feature_separations", "transfer_risks", "alignments")
 
 
 def moved(*sizes: float) -> pd.DataFrame:
@@ -36,6 +36,13 @@ def risk() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["of", "share_of_pixels", "mean_risk", "leep"])
 
 
+def alignment() -> pd.DataFrame:
+    """Clusters were found in the first of two epochs."""
+    measured = {"supervised": [0.5, 0.4], "alignment": [0.8, 0.2], "alignment_weight": 2.0, "seconds": 10.0}
+    clustered = {"clustering_seconds": [0.5, 0.0], "matching_distance": [7.0, math.nan]}
+    return pd.DataFrame({"epoch": [0, 1], **measured, **clustered, "cohort": "Porto"})
+
+
 def separations() -> pd.DataFrame:
     told = {"epoch": [0, 15], "pair": "target train and target test", "balanced_accuracy": [0.5, math.nan]}
     about = {"subject": "mmtl", "cohort": "Porto", "seed": 3}
@@ -50,6 +57,7 @@ def evidence() -> Evidence:
         "policy/spot/0": pd.concat([policy("Porto", 0.25, 1.0), policy("Lyon", 0.0, 0.5)]),
         "policy/spot/1": policy("Porto", 0.75, 0.5),
         "risk/fine_tune/lr 0.1": risk(), "risk/odd": risk()[["of"]], "feature_separation": separations(),
+        "alignment/AIVA/2": alignment(),
     }  # fmt: skip
     return grid_evidence() + Evidence(tables=tables)
 
@@ -98,6 +106,17 @@ def test_separations_come_with_the_reason_where_there_is_none(numbers: dict[str,
     ]
 
 
+def test_losses_of_alignment_are_told_by_epoch(numbers: dict[str, Any]) -> None:
+    (found,) = numbers["alignments"]
+    assert {name: found[name] for name in ("subject", "seed", "part", "cohort")} == {
+        "subject": "AIVA", "seed": 2, "part": "", "cohort": "Porto",
+    }  # fmt: skip
+    assert found["epochs"][1] == {
+        "epoch": 1, "supervised": 0.4, "alignment": 0.2, "alignment_weight": 2.0, "seconds": 10.0,
+        "clustering_seconds": 0.0, "matching_distance": None,
+    }  # fmt: skip
+
+
 def test_risk_is_told_by_class(numbers: dict[str, Any]) -> None:
     (found,) = numbers["transfer_risks"]
     assert found["subject"] == "fine_tune/lr 0.1"
@@ -132,7 +151,7 @@ def test_a_report_without_them_has_empty_lists() -> None:
         plain.facts, tables={name: table for name, table in plain.tables.items() if "scores/" not in name}
     )
     made = report_numbers(bare)
-    assert [made[name] for name in LISTS] == [[], [], [], []]
+    assert [made[name] for name in LISTS] == [[]] * len(LISTS)
     targets = [one["target"] for one in made["cohorts"] if one["target"] is not None]
     assert targets and all(target["spread_over_units"] == [] for target in targets)
     assert problems(made, SCHEMA, SCHEMA) == []

@@ -8,7 +8,10 @@ from medgraft.api.recipe import FILE, read_recipe
 from medgraft.engine.records import read_records
 from medgraft.evidence import Evidence
 
-TABLES_PER_SEED = ("history", "updates", "policy", "policy_by_epoch")
+TABLES_PER_SEED = (
+    *("history", "updates", "policy", "policy_by_epoch"),
+    *("clusters", "alignment", "batch_statistics"),
+)
 
 
 def load_evidence(path: str | Path, subject: str = "model") -> Evidence:

@@ -1,4 +1,4 @@
-"""What trainings recorded of themselves and reports draw: how far layers moved, which were tuned."""
+"""What trainings recorded that stays with a grid: how layers moved, which were tuned, how sites differ."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medgraft.benchmarks.rows import SUBJECT, TARGET
 from medgraft.engine.records import read_records
 from medgraft.evidence import Evidence
 
-KEPT = ("updates", "policy")
+KEPT = ("updates", "policy", "alignment", "batch_statistics")
 
 
 def recorded(run: Path, seed: int) -> Evidence:

@@ -17,6 +17,7 @@ from medgraft.reports.wording import percent
 LONGEST_SIDE = 320
 PNG_LIMIT = 30_000
 SHOWN = 12
+SHOWN_ELSEWHERE = ("examples_of_matched_clusters/",)
 
 
 class Example(NamedTuple):
@@ -81,15 +82,19 @@ def recorded_pictures(evidence: Evidence) -> list[tuple[str, str]]:
     """Pictures that a run recorded and that are no examples, by name."""
     examples = evidence.tables.get("examples")
     known = set(examples["image"]) if examples is not None and "image" in examples else set()
-    return [(name, data_uri(image)) for name, image in evidence.images.items() if name not in known]
+    return [
+        (name, data_uri(image))
+        for name, image in evidence.images.items()
+        if name not in known and not name.startswith(SHOWN_ELSEWHERE)
+    ]
 
 
-def data_uri(image: NDArray[np.uint8]) -> str:
-    """An image inside the page: PNG, or JPEG where that would be large; at most 320 pixels a side."""
+def data_uri(image: NDArray[np.uint8], longest_side: int = LONGEST_SIDE) -> str:
+    """An image inside the page: PNG, or JPEG where that would be large; no side longer than so many pixels."""
     from PIL import Image
 
     picture = Image.fromarray(image)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    picture.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     picture.save(file, format="PNG")
     kind = "png"

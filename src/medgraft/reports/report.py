@@ -34,6 +34,7 @@ from medgraft.reports.ranking.view import make_rankings_view
 from medgraft.reports.selection.source_selection import PERFORMANCE
 from medgraft.reports.selection.view import make_selections_view
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
+from medgraft.reports.site_clusters import LEGEND, site_clusters
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.updates import update_charts
@@ -130,6 +131,8 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         updates=update_charts(evidence),
         policies=policy_maps(evidence),
         drift=make_feature_drift(evidence),
+        clusters=site_clusters(evidence, images=images),
+        cluster_legend=LEGEND,
         plans=regraft_plans(evidence),
         account=make_account(evidence),
         tables=recorded_tables(evidence),

@@ -16,7 +16,17 @@ from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABLES
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
-KNOWN = ("predictions/", "scores/", "history/", "classes/", "plan/", "updates/", "policy/")
+KNOWN = (
+    "predictions/",
+    "scores/",
+    "history/",
+    "classes/",
+    "plan/",
+    "updates/",
+    "policy/",
+    "clusters/",
+    "alignment/",
+)
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer"),

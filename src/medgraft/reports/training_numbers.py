@@ -7,17 +7,27 @@ from typing import Any
 from medgraft.evidence import Evidence
 from medgraft.reports.feature_drift import read_separations
 from medgraft.reports.policies import mean_policies
+from medgraft.reports.site_clusters import alignments
 from medgraft.reports.transfer_risk import transfer_risks
 from medgraft.reports.updates import layer_updates
 
+EPOCH = (
+    "epoch",
+    "supervised",
+    "alignment",
+    "alignment_weight",
+    "seconds",
+    "clustering_seconds",
+    "matching_distance",
+)
 SEPARATION = ("subject", "cohort", "seed", "epoch", "pair", "balanced_accuracy", "reason")
 
 
 def training_numbers(evidence: Evidence) -> dict[str, Any]:
-    """Steps of layers, tuned layers, features followed over training, risk by class; empty where not recorded.
+    """Steps of layers, tuned layers, features over training, risk by class, alignment; empty where not recorded.
 
     >>> training_numbers(Evidence())
-    {'layer_updates': [], 'policies': [], 'feature_separations': [], 'transfer_risks': []}
+    {'layer_updates': [], 'policies': [], 'feature_separations': [], 'transfer_risks': [], 'alignments': []}
     """
     return {
         "layer_updates": [
@@ -42,5 +52,12 @@ def training_numbers(evidence: Evidence) -> dict[str, Any]:
         "transfer_risks": [
             {"subject": subject, "classes": table.to_dict("records")}
             for subject, table in transfer_risks(evidence)
+        ],
+        "alignments": [
+            {
+                "subject": one.subject, "seed": one.seed, "part": one.part, "cohort": one.cohort,
+                "epochs": one.epochs[list(EPOCH)].to_dict("records"),
+            }
+            for one in alignments(evidence)
         ],
     }  # fmt: skip

@@ -45,13 +45,18 @@ class Clustering(NamedTuple):
         return cls(*(torch.from_numpy(part) for part in parts))
 
     def central_pairs(self) -> list[tuple[int, int]]:
-        """For each pair of matched clusters, the rows of source and target that lie nearest to their centres."""
+        """For each pair of matched clusters, the rows of source and target that lie nearest to their centres.
+
+        In the order of the source's clusters, by whose numbers pairs are called.
+        """
         points, count = self.points.numpy(), len(self.source)
         source = central_rows(points[:count], self.source.numpy())
         target = central_rows(points[count:], self.target.numpy())
         return [
             (source[match], target[cluster])
-            for cluster, match in enumerate(self.matches.tolist())
+            for match, cluster in sorted(
+                (match, cluster) for cluster, match in enumerate(self.matches.tolist())
+            )
             if match >= 0
         ]
 
