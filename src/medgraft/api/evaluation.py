@@ -33,13 +33,15 @@ def evaluate(
     device: str = "cpu",
     examples: int = 6,
     tolerance_mm: float = 2.0,
+    picture_patients: bool = False,
     progress: bool | None = False,
 ) -> Evidence:
     """Tell how good a model is on labelled images, with intervals over patients, as evidence for a report.
 
     Args:
         model: a model, or the folder of one or of a run; a run adds how it was trained.
-        cohort, subject, split, by, repeats, device, examples, tolerance_mm, progress: as for `evaluation.evaluate`.
+        cohort, subject, split, by, repeats, device, examples, tolerance_mm, picture_patients, progress: as for
+            `evaluation.evaluate`.
         seed, selection: of the run that made the model; None takes what the model's provenance tells.
 
     Raises:
@@ -74,5 +76,6 @@ def evaluate(
         device=device,
         examples=examples,
         tolerance_mm=tolerance_mm,
+        picture_patients=picture_patients,
         progress=progress,
     )

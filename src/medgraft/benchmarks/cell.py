@@ -358,7 +358,7 @@ def _measure(cell: Cell, model: Model, cohort: Cohort, selection: str) -> Eviden
     if cell.scores_source and not cell.oracle:
         views["source"] = source_rows(cell)
     whole = None
-    for view in views.values():
+    for name, view in views.items():
         measured = evaluate(
             model,
             view.split("test"),
@@ -369,6 +369,7 @@ def _measure(cell: Cell, model: Model, cohort: Cohort, selection: str) -> Eviden
             device=cell.run.device,
             examples=0,
             tolerance_mm=cell.run.tolerance_mm,
+            picture_patients=name == "test" and not cell.oracle,
         )
         whole = measured if whole is None else whole + measured
     assert whole is not None

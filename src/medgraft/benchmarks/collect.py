@@ -14,6 +14,8 @@ from medgraft.benchmarks.candidates import AS_IT_IS
 from medgraft.benchmarks.compare import compare_subjects
 from medgraft.benchmarks.grid import HUBS, INSTALLED
 from medgraft.benchmarks.negative_transfer import negative_transfer
+from medgraft.benchmarks.patient_pictures import TABLE as PICTURES
+from medgraft.benchmarks.patient_pictures import patient_pictures
 from medgraft.benchmarks.plan import Plan, Row
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET
 from medgraft.benchmarks.selection import judge_scores
@@ -34,8 +36,8 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         results: how they ended, by key.
 
     Returns: facts and tables under the grid's names, the tables "grid", "comparisons", "ranks",
-        "critical_difference", "difference_tests" and "negative_transfer", of grids that rank sources those of
-        `judge_scores`; oracle's scores are facts only.
+        "critical_difference", "difference_tests", "negative_transfer" and "patient_pictures" (of methods without
+        labels, with the pictures), of grids that rank sources those of `judge_scores`; oracle's scores are facts only.
     """
     facts: list[pd.DataFrame] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -69,6 +71,7 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         tables=tables,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+    together += patient_pictures(together, plan.rows, store, results)
     judged = judge_scores(plan, store, results, together.facts)
     harm = negative_transfer(together, plan.rows)
     compared = compare_subjects(together, plan.rows)
@@ -154,6 +157,8 @@ def _facts(facts: pd.DataFrame, row: Row) -> pd.DataFrame:
 def _tables(tables: Mapping[str, pd.DataFrame], row: Row) -> dict[str, pd.DataFrame]:
     named = {}
     for name, table in tables.items():
+        if name == PICTURES:  # a few of them are chosen when all cells are known
+            continue
         if {"cohort", "split"} <= set(table.columns):
             places = [_place(cohort, row) for cohort in table["cohort"]]
             table = table.assign(

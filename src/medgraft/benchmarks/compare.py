@@ -91,14 +91,15 @@ def scores_by_unit(evidence: Evidence, cells: pd.DataFrame, cohort: str, metric:
     for subject, own in seeds.items():
         if len(own) < max(map(len, seeds)):
             continue
-        found = [_of_seed(evidence, str(subject), seed, cohort, metric) for seed in own]
+        found = [score_of_units(evidence, str(subject), seed, cohort, metric) for seed in own]
         whole = [scores for scores in found if scores is not None]
         if len(whole) == len(own):
             columns[str(subject)] = pd.concat(whole, axis=1).mean(axis=1, skipna=False)
     return pd.DataFrame(columns).dropna()
 
 
-def _of_seed(evidence: Evidence, subject: str, seed: int, cohort: str, metric: str) -> pd.Series | None:
+def score_of_units(evidence: Evidence, subject: str, seed: int, cohort: str, metric: str) -> pd.Series | None:
+    """The score of every patient (or block) with one seed, mean over parts; None of what has no score by patient."""
     kind = "scores" if is_share_of_masks(metric) else "predictions"
     table = evidence.tables.get(f"{kind}/{subject}/{seed}")
     if table is None:

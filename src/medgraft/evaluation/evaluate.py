@@ -46,6 +46,7 @@ def evaluate(
     device: str = "cpu",
     examples: int = 6,
     tolerance_mm: float = 2.0,
+    picture_patients: bool = False,
     progress: bool | None = False,
 ) -> Evidence:
     """Tell how good a model is on labelled images, with intervals over patients, as evidence for a report.
@@ -62,6 +63,8 @@ def evaluate(
         device: "cpu", "cuda" or "auto".
         examples: how many small pictures to keep, the worst first.
         tolerance_mm: of surface Dice, mm: how far two careful readers may differ.
+        picture_patients: of masks, also keep one picture of every patient, of the slice that shows most whatever the
+            model, so that models can be compared: a table "patient_pictures" and images named "patients/...".
         progress: show a bar; None shows it at a terminal.
 
     Returns: facts (classification: auroc, average_precision, accuracy, balanced_accuracy, ece, brier, recall
@@ -84,7 +87,7 @@ def evaluate(
     place = choose_device(device)
     part = split or _split_of(cohort)
     if model.spec.kind == "segment":
-        measured = measure_masks(model, cohort, place, examples, progress, tolerance_mm)
+        measured = measure_masks(model, cohort, place, examples, progress, tolerance_mm, picture_patients)
     else:
         measured = measure_labels(model, cohort, place, examples, progress)
     facts = list(_facts(measured, cohort, subject, seed, part, selection, repeats))
@@ -109,6 +112,15 @@ def evaluate(
         lines.append({"image": name, "subject": subject, "cohort": cohort.name, **line})
     if lines:
         tables["examples"] = pd.DataFrame(lines)
+    shown = []
+    for line, picture in measured.patients:
+        name = f"patients/{subject}/{cohort.name}/{part}/{seed}/{line['unit']}"
+        images[name] = picture
+        shown.append(
+            {"image": name, "subject": subject, "cohort": cohort.name, "split": part, "seed": seed, **line}
+        )
+    if shown:
+        tables["patient_pictures"] = pd.DataFrame(shown)
     entry: JSON = {
         "what": "evaluate",
         "subject": subject,

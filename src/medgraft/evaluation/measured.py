@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ class Measured(NamedTuple):
     scores: (metric, part, function).
     units: (N,) integers that name no patient.
     table_name, table: "predictions" by row, or "scores" by unit and class.
+    patients: a picture of every unit, where asked for; lines hold unit, row, slice and scores.
     warnings: what a reader must know about these scores.
     """
 
@@ -32,4 +34,5 @@ class Measured(NamedTuple):
     table_name: str
     table: pd.DataFrame
     examples: list[Example]
+    patients: Sequence[Example] = ()
     warnings: tuple[str, ...] = ()

@@ -45,13 +45,17 @@ def keep_worst_slice(truth: np.ndarray, predicted: np.ndarray) -> KeptSlice:
     >>> kept.place, kept.slices, int(kept.masks()[1].sum())
     (1, 3, 4)
     """
-    place, slices = 0, 0
-    if truth.ndim == 3:
-        wrong = [np.count_nonzero(one != other) for one, other in zip(truth, predicted, strict=True)]
-        place, slices = int(np.argmax(wrong)), len(truth)
+    wrong = np.count_nonzero(truth != predicted, axis=(-2, -1))
+    return keep_slice(truth, predicted, int(np.argmax(wrong)) if truth.ndim == 3 else None)
+
+
+def keep_slice(truth: np.ndarray, predicted: np.ndarray, place: int | None) -> KeptSlice:
+    """Keep the masks of one slice of a volume, or of an image, whose place is None."""
+    slices = 0 if place is None else len(truth)
+    if place is not None:
         truth, predicted = truth[place], predicted[place]
     both = np.stack([truth, predicted]).astype(np.uint16)
-    return KeptSlice(zlib.compress(both.tobytes(), 1), (truth.shape[0], truth.shape[1]), place, slices)
+    return KeptSlice(zlib.compress(both.tobytes(), 1), (truth.shape[0], truth.shape[1]), place or 0, slices)
 
 
 def draw_examples(

@@ -11,6 +11,7 @@ from medgraft.engine.predict import predict_masks
 from medgraft.evaluation.measured import Measured
 from medgraft.evaluation.outcome import DISTANCES, anonymous, surface_dice_name
 from medgraft.evaluation.overlays import KeptSlice, draw_examples, keep_worst_slice
+from medgraft.evaluation.patient_slices import FullestSlice, draw_patients, fullest_slice
 from medgraft.evaluation.spacing import COLUMN, Spacing, manifest_spacings, spacing_of
 from medgraft.metrics.segmentation import Overlap, count_overlap
 from medgraft.metrics.surface import check_tolerance, compare_surfaces
@@ -92,7 +93,13 @@ class Scored:
 
 
 def measure_masks(
-    model: Model, cohort: Cohort, device: str, examples: int, progress: bool | None, tolerance_mm: float
+    model: Model,
+    cohort: Cohort,
+    device: str,
+    examples: int,
+    progress: bool | None,
+    tolerance_mm: float,
+    picture_patients: bool = False,
 ) -> Measured:
     """Segment a cohort and say how well masks and their borders agree, pooled per patient (or split unit) first.
 
@@ -103,12 +110,16 @@ def measure_masks(
     units = anonymous(cohort.units)
     scored = Scored(units, model.spec.classes, tolerance_mm)
     kept: dict[int, KeptSlice] = {}
+    fullest: dict[int, FullestSlice] = {}
     for row, predicted, _ in predict_masks(model, cohort, device=device, shown=progress):
         mask = cohort.mask(row)
         truth = mask.array[..., 0]
         scored.add(row, truth, predicted, spacing_of(cohort, row, mask, stated[row]))
         if examples:
             kept[row] = keep_worst_slice(truth, predicted)
+        if picture_patients:
+            unit = int(units[row])
+            fullest[unit] = fullest_slice(fullest.get(unit), row, truth, predicted)
     table = scored.table()
     return Measured(
         scores=_scores(table),
@@ -116,6 +127,7 @@ def measure_masks(
         table_name="scores",
         table=table,
         examples=draw_examples(cohort, kept, scored.row_dice, scored.said, examples) if examples else [],
+        patients=draw_patients(cohort, fullest, scored.said),
         warnings=_warnings(cohort, scored),
     )
 

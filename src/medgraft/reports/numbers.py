@@ -13,6 +13,7 @@ from medgraft.reports.caveats import caveats
 from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.files import write_whole
 from medgraft.reports.grids.efficiency import cost_against_gain, label_efficiency
+from medgraft.reports.grids.gains import gains
 from medgraft.reports.grids.grid import Grid, read_grid
 from medgraft.reports.grids.negative_transfer import COLUMNS as NEGATIVE_TRANSFER
 from medgraft.reports.grids.ranking import critical_difference, ranked_elsewhere, ranking, rows_about
@@ -220,6 +221,7 @@ def _grid(evidence: Evidence, grid: Grid, panels: list[Panel]) -> Plain:
             for found in forgetting(grid, panels)
             for row in found.rows
         ],
+        "gains": [gain._asdict() for gain in gains(evidence, grid, panels)],
     }  # fmt: skip
 
 

@@ -82,6 +82,8 @@ def recorded_pictures(evidence: Evidence) -> list[tuple[str, str]]:
     """Pictures that a run recorded and that are no examples, by name."""
     examples = evidence.tables.get("examples")
     known = set(examples["image"]) if examples is not None and "image" in examples else set()
+    patients = evidence.tables.get("patient_pictures")
+    known |= set(patients["image"]) if patients is not None and "why" in patients else set()
     return [
         (name, data_uri(image))
         for name, image in evidence.images.items()

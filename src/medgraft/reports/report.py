@@ -13,8 +13,10 @@ from medgraft.reports.comparison import Strips, Table, interval_strips, part_tab
 from medgraft.reports.feature_drift import POINTS, make_feature_drift
 from medgraft.reports.files import write_whole
 from medgraft.reports.grids.grid import Grid, read_grid
+from medgraft.reports.grids.patients import patients_shown
 from medgraft.reports.grids.sites import headline_panel, target_panel
 from medgraft.reports.grids.view import Target, make_grid_view, make_target
+from medgraft.reports.grids.without_labels import without_labels
 from medgraft.reports.pages import open_template
 from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.pictures import Gallery, galleries, recorded_pictures
@@ -123,6 +125,9 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
     return open_template("report.html").render(
         title=title,
         grid=make_grid_view(evidence, grid, panels) if grid is not None else None,
+        unlabelled=without_labels(evidence, grid, panels) if grid is not None else None,
+        several_sources=grid is not None and grid.several_sources,
+        patients=patients_shown(evidence, grid.several_sources) if images and grid is not None else [],
         sources=sources,
         selections=selections,
         views=views,

@@ -43,6 +43,11 @@ class SiteClusters(NamedTuple):
     examples: list[str]
     sentences: list[str]
 
+    @property
+    def has_planes(self) -> bool:
+        """False for grids, whose cells keep losses only."""
+        return len(self.charts) > 1
+
 
 class Alignment(NamedTuple):
     """How the losses of one training went.

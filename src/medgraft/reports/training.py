@@ -29,7 +29,7 @@ KNOWN = (
 )
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
-    *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer"),
+    *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer", "patient_pictures"),
     *(POINTS, SEPARATIONS),
     *RANKING_TABLES,
     *SELECTION_TABLES,
@@ -114,8 +114,9 @@ def _plan_view(title: str, table: pd.DataFrame) -> PlanView:
 def recorded_tables(evidence: Evidence) -> list[TableView]:
     """The beginning of every table that the report does not otherwise use, without columns of patients."""
     views = []
+    known = (*KNOWN, "batch_statistics/") if "grid" in evidence.tables else KNOWN  # of every cell: too many
     for name, table in evidence.tables.items():
-        if name.startswith(KNOWN) or name in SHOWN_ELSEWHERE:
+        if name.startswith(known) or name in SHOWN_ELSEWHERE:
             continue
         shown = table[[column for column in table.columns if column not in WITHHELD]]
         rows = [

@@ -120,6 +120,28 @@ def gain_charts(spent: Sequence[Spending], keys: dict[str, Key], metric: str, sa
     return charts
 
 
+def scatter_chart(
+    caption: str, groups: Sequence[tuple[Key, Sequence[tuple[float, float]]]], across: str, up: str
+) -> Chart:
+    """Dots by group, around a line at no gain."""
+    figure, (axis,) = make_figure(1, height=2.9)
+    axis.axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)))
+    for key, points in groups:
+        axis.plot(
+            [place for place, _ in points], [value for _, value in points], linestyle="none", color=key.colour,
+            marker=key.marker, markersize=5, alpha=0.85, markeredgewidth=0, clip_on=False,
+        )  # fmt: skip
+    axis.set_xlabel(across)
+    axis.set_ylabel(up)
+    axis.margins(0.06)
+    told = "; ".join(
+        f"{key.name} " + ", ".join(f"{number(place)}: {signed(value)}" for place, value in points)
+        for key, points in groups
+        if points
+    )
+    return Chart(caption, to_svg(figure, "scatter", caption), f"{told}.")
+
+
 def _values(efficiency: Efficiency) -> list[float]:
     ends = [end for curve in efficiency.curves for point in curve.points for end in point[-3:]]
     return [value for value in (*ends, *(level.value for level in efficiency.levels)) if math.isfinite(value)]
