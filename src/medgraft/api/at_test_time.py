@@ -36,6 +36,13 @@ def check_choice(adapt: str | None, donors: object, beta: float | None, choose: 
             "Fourier adaptation", "images of the source that lend their contrast", "it got none",
             "Name a manifest or folder of them: --donors.",
         )  # fmt: skip
+    if choose is not None and choose not in get_args(How):
+        raise SettingsError(
+            "predict",
+            f"choose as one of {', '.join(get_args(How))}",
+            f"it got {choose!r}",
+            "Choose one of these.",
+        )
     given = {"donors": donors, "beta": beta, "choose": choose}
     unused = [name for name, value in given.items() if value is not None]
     if adapt != "fourier" and unused:
