@@ -161,6 +161,7 @@ def test_methods_are_listed_with_what_they_need(medgraft):
 
 LABELLED = {"colorization", "fine_tune", "l2_sp", "mmtl", "octl", "simple_baseline", "spottunet"}
 UNLABELLED = {"ada_bn", "adapt_seg_net"}
+UNSEEN = {"fourier"}
 
 
 @pytest.mark.parametrize(
@@ -174,16 +175,16 @@ UNLABELLED = {"ada_bn", "adapt_seg_net"}
             ("--have", "target.truth", "--kind", "segment"),
             LABELLED - {"mmtl", "simple_baseline"} | {"ada_bn"},
         ),
-        (("--kind", "classify"), LABELLED | {"ada_bn"}),
+        (("--kind", "classify"), LABELLED | UNSEEN | {"ada_bn"}),
         (("--have", "target.images"), {"ada_bn"}),
-        (("--have", "target.images,source.truth"), UNLABELLED),
-        (("--have", "source.images", "--have", "source.truth"), set()),
+        (("--have", "target.images,source.truth"), UNLABELLED | UNSEEN),
+        (("--have", "source.images", "--have", "source.truth"), UNSEEN),
     ],
 )
 def test_only_what_works_with_what_one_has_is_listed(medgraft, words, expected):
     told = medgraft("methods", *words).stdout
     assert {line.split()[0] for line in told.splitlines() if line[:1].strip()} & (
-        LABELLED | UNLABELLED
+        LABELLED | UNLABELLED | UNSEEN
     ) == expected
 
 

@@ -5,12 +5,16 @@ import logging
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
+from medgraft.data.cohort import Cohort
+from medgraft.engine.loading import Loader
 from medgraft.engine.loop import fit
 from medgraft.engine.predict import predict_labels, predict_masks
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.select import Selector
+from medgraft.models.model import Model
 from medgraft.models.regraft import regraft
 from medgraft.testing import make_cohort, make_model
 
@@ -44,6 +48,24 @@ def test_a_segmenter_is_scored_by_mean_foreground_dice_over_patients() -> None:
             if size:
                 scores.append(both / size)
     assert Selector("target_validation", cohort).score(model) == pytest.approx(np.mean(scores))
+
+
+def test_masks_that_come_by_patient_meet_their_own_truth() -> None:
+    cohort, model = make_cohort("segment", "B", patients=6), make_model("segment")
+    weight, bias = (model.get_parameter(name) for name in model.blocks()["head"])
+    weight.data.mul_(300)  # masks that are not all alike
+    bias.data.sub_(outputs_of(model, cohort).mean(dim=0))
+    mixed = cohort.take([5, 0, 7, 1, 11, 2, 10, 3, 9, 4, 8, 6])
+    expected = Selector("target_validation", mixed).score(model)
+    model.predict_by = "patient"
+    assert Selector("target_validation", mixed).score(model) == pytest.approx(expected)
+    assert 0.1 < expected < 0.9
+
+
+def outputs_of(model: Model, cohort: Cohort) -> Tensor:
+    """(pixels, classes)"""
+    images = Loader(cohort, model.spec.preparation)(range(len(cohort))).images
+    return model.eval()(images).detach().movedim(1, -1).flatten(0, -2)
 
 
 class Undefined:

@@ -13,18 +13,22 @@ from medgraft.data.manifest import read_manifest
 from medgraft.data.readers import known_extensions, looks_like_series, split_part
 from medgraft.data.readers.series import find_series
 from medgraft.errors import DataError
+from medgraft.types import Field
 
+SEEN: frozenset[Field] = frozenset({"images", "patients", "attributes"})
+Images = Cohort | str | Path | Sequence[str | Path]
+"""A cohort; a manifest; image files and folders of them."""
 TABLES = (".csv", ".tsv", ".tab", ".parquet")
 
 
-def open_images(images: Cohort | str | Path | Sequence[str | Path]) -> tuple[Cohort, Sequence[str]]:
+def open_images(images: Images) -> tuple[Cohort, Sequence[str]]:
     """A cohort without truth, and file names where these are what tells the rows apart."""
     if isinstance(images, Cohort):
-        return images.only({"images", "patients"}), ()
+        return images.only(SEEN), ()
     if isinstance(images, str | Path):
         path = Path(images)
         if path.suffix in TABLES or (path.exists() and find_layout(path) is not None):
-            return read_manifest(path, kind="encode").only({"images", "patients"}), ()
+            return read_manifest(path, kind="encode").only(SEEN), ()
         images = [path]
     files = [file for path in images for file in _images_in(Path(path))]
     for number, file in enumerate(files, start=1):

@@ -19,6 +19,7 @@ from medgraft.engine.flips import Axis
 from medgraft.engine.predict import PredictedMask, batch_rows, needs_windows, predict_masks
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.model import Model
+from medgraft.models.storage import tree
 from medgraft.models.weights import hash_weights
 from medgraft.types import JSON
 from medgraft.whole_files import write_text, written_whole
@@ -29,10 +30,14 @@ BATCH = 16
 
 
 class Written(NamedTuple):
-    """names: (N,) mask files relative to the folder, empty without one; shares: (N, K) of the pixels per class."""
+    """names: (N,) mask files relative to the folder, empty without one; shares: (N, K) of the pixels per class.
+
+    remarks: (N,) what the model says of each prediction, mostly nothing.
+    """
 
     names: list[str]
     shares: np.ndarray
+    remarks: list[str]
 
 
 def predict_and_write(
@@ -55,7 +60,7 @@ def predict_and_write(
         shares = np.zeros((len(cohort), classes))
         for mask in predict_masks(model, cohort, device=device, flips=flips, shown=progress):
             shares[mask.row] = _shares(mask.labels, classes)
-        return Written([], shares)
+        return Written([], shares, [model.remarks.get(row, "") for row in range(len(cohort))])
     unfinished = _Unfinished(out / UNFINISHED, model, cohort, flips, format)
     left = _left(model, cohort, unfinished)
     masks = predict_masks(
@@ -63,7 +68,7 @@ def predict_and_write(
     )
     try:
         for mask in masks:
-            unfinished.keep(mask._replace(row=left[mask.row]))
+            unfinished.keep(mask._replace(row=left[mask.row]), model.remarks.get(mask.row, ""))
     finally:
         with suppress(OSError):  # folders that hold something stay
             (out / UNFINISHED).rmdir()
@@ -75,7 +80,8 @@ def predict_and_write(
         names.append(f"{MASKS}/row-{cohort.table.index[row]:06d}{suffix}")
         with written_whole(out / names[row]) as temporary:
             shutil.copyfile(out / UNFINISHED / record["file"], temporary)
-    return Written(names, np.asarray([record["shares"] for record in records]))
+    shares = np.asarray([record["shares"] for record in records])
+    return Written(names, shares, [record["remark"] for record in records])
 
 
 def forget_unfinished(out: Path) -> None:
@@ -93,7 +99,7 @@ class _Unfinished:
         self.classes = model.spec.classes
         if model.order_matters:  # then an image's mask depends on those before it
             shutil.rmtree(folder, ignore_errors=True)
-        made_by = [versions(), hash_weights(model), model.spec.to_json(), sorted(flips), format]
+        made_by = [versions(), hash_weights(model), tree(model), sorted(flips), format]
         self.keys = [_digest([*made_by, *_identify(cohort, row)]) for row in range(len(cohort))]
 
     def is_done(self, row: int) -> bool:
@@ -103,13 +109,15 @@ class _Unfinished:
         found: JSON = json.loads(self._record_of(row).read_text(encoding="utf-8"))
         return found
 
-    def keep(self, mask: PredictedMask) -> None:
+    def keep(self, mask: PredictedMask, remark: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         reference = self.cohort.reference("image", mask.row)
         place = self.folder / self.keys[mask.row]
         written = write_mask(mask.labels, reference, place, classes=self.classes, format=self.format)
         shares = _shares(mask.labels, len(self.classes)).tolist()
-        write_text(self._record_of(mask.row), json.dumps({"file": written.name, "shares": shares}))
+        write_text(
+            self._record_of(mask.row), json.dumps({"file": written.name, "shares": shares, "remark": remark})
+        )
 
     def _record_of(self, row: int) -> Path:
         return self.folder / f"{self.keys[row]}.json"

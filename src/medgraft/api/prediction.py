@@ -9,11 +9,12 @@ from typing import get_args
 import pandas as pd
 
 from medgraft.api.adaptation import adapted_model
-from medgraft.api.images import open_images
+from medgraft.api.at_test_time import At, adapt_to_images, check_choice
+from medgraft.api.images import Images, open_images
 from medgraft.api.masks import forget_unfinished, predict_and_write
-from medgraft.data.cohort import Cohort
 from medgraft.data.writers import MaskFormat
 from medgraft.engine.distributed import choose_device
+from medgraft.engine.donor_bank import How
 from medgraft.engine.flips import Axis
 from medgraft.engine.predict import predict_labels
 from medgraft.errors import DataError, SettingsError
@@ -26,13 +27,17 @@ FILE = "predictions.csv"
 
 def predict(
     model: Model | str | Path,
-    images: Cohort | str | Path | Sequence[str | Path],
+    images: Images,
     out: str | Path | None = None,
     *,
     device: str = "cpu",
     flips: Sequence[Axis] = (),
     masks: MaskFormat = "auto",
     progress: bool | None = False,
+    adapt: At | None = None,
+    donors: Images | None = None,
+    beta: float | None = None,
+    choose: How | None = None,
 ) -> pd.DataFrame:
     """Predict the class, the labels or the mask of every image or volume.
 
@@ -48,14 +53,21 @@ def predict(
         masks: "auto" writes NIfTI for NIfTI, DICOM SEG for DICOM and PNG for pictures; or "nifti", "png",
             "dicom_seg", "npy".
         progress: show a bar; None shows it at a terminal.
+        adapt: "fourier" shows the model the images in the contrast of donors, "ada_bn" gives it the batch statistics
+            of these images, all of them together; None takes it as it is. See `docs/no_labels.md`.
+        donors: for "fourier", images of the source, given like `images`.
+        beta, choose: for "fourier", how much is swapped and how donors are chosen ("3d", "2d", "2.5d", "random");
+            None takes the method's default, see `medgraft methods fourier`.
 
     Returns: one line per image: row (in the manifest, or counted from 1), image (only where files or a folder
-        were given), predicted, and one probability per class; for masks the share of pixels per class.
+        were given), predicted, and one probability per class; for masks the share of pixels per class; remark (only
+        where there is one), such as that an adapted model kept the plain prediction.
 
     Raises:
         DataError: no images there, or unreadable ones.
-        ModelError: no model there.
-        SettingsError: an axis or a format of masks that there is not.
+        ModelError: no model there, or one that cannot be adapted so.
+        SettingsError: an axis, a format of masks or an adaptation that there is not, or donors missing.
+        ShapeError: donors of another size than the images.
     """
     if not isinstance(model, Model):
         model = load_model(adapted_model(model))
@@ -72,6 +84,9 @@ def predict(
     cohort, files = open_images(images)
     if not len(cohort):
         raise DataError("predict", "at least one image", f"{cohort.name} has none", "Check the path.")
+    check_choice(adapt, donors, beta, choose)
+    if adapt is not None:
+        model = adapt_to_images(model, cohort, adapt, donors, beta, choose, device=device, progress=progress)
     columns: dict[str, list[object]] = {"row": cohort.table.index.tolist()}
     if files:
         columns["image"] = list(files)
@@ -89,12 +104,16 @@ def predict(
         if out is not None:
             columns["mask"] = list(written.names)
         columns |= {f"share_{name}": written.shares[:, index].tolist() for index, name in enumerate(classes)}
+        remarks = written.remarks
     else:
         predicted = predict_labels(model, cohort, device=device, flips=flips, shown=progress)
         columns["predicted"] = [_name(label, classes) for label in predicted.labels.tolist()]
         columns |= {
             f"p_{name}": predicted.probabilities[:, index].tolist() for index, name in enumerate(classes)
         }
+        remarks = [model.remarks.get(row, "") for row in range(len(cohort))]
+    if any(remarks):
+        columns["remark"] = list(remarks)
     table = pd.DataFrame(columns)
     if out is not None:
         write_text(Path(out) / FILE, table.to_csv(index=False))

@@ -20,6 +20,18 @@ def predict(
         ),
     ] = [],  # noqa: B006 - typer copies it
     masks: Annotated[str, typer.Option(help="auto (as the image), nifti, png, dicom_seg or npy.")] = "auto",
+    adapt: Annotated[
+        str | None, typer.Option(help="Adapt the model to these images first: fourier or ada_bn.")
+    ] = None,
+    donors: Annotated[
+        Path | None, typer.Option(help="With fourier: a manifest or folder of images of the source.")
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="With fourier: radius that is swapped, 0.015 without it.")
+    ] = None,
+    choose: Annotated[
+        str | None, typer.Option(help="With fourier, donors by: 3d (without it), 2d, 2.5d or random.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Predict classes, labels or masks of new images and volumes.
@@ -39,6 +51,10 @@ def predict(
         flips=flip,  # type: ignore[arg-type] # refused in a sentence
         masks=masks,  # type: ignore[arg-type]
         progress=False if quiet else None,
+        adapt=adapt,  # type: ignore[arg-type]
+        donors=donors,
+        beta=beta,
+        choose=choose,  # type: ignore[arg-type]
     )
     if not quiet:
         typer.echo(f"{len(table)} images predicted: {out / FILE}")

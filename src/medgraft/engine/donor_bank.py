@@ -52,7 +52,7 @@ class DonorBank(nn.Module):
     """(R, H, W) uint8, of the same crop, in even steps of its square root: SR-SIM changes by less than 0.0001, a
     tenth of what even steps of itself would make."""
     positions: Tensor
-    """(R,) float32 in millimetres; NaN where they were not told."""
+    """(R,) float32 in millimetres; infinity where they were not told, as NaN would not equal itself."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class DonorBank(nn.Module):
         kept = _stored(blank, _crop_maps(torch.zeros(1, *_crop_size(self.size))), beta, region)
         for name, of_one in kept._asdict().items():
             self.register_buffer(name, of_one.new_zeros(sum(self.slices), *of_one.shape[1:]))
-        self.register_buffer("positions", torch.full((sum(self.slices),), torch.nan))
+        self.register_buffer("positions", torch.full((sum(self.slices),), torch.inf))
 
     @classmethod
     def from_scans(
@@ -195,7 +195,7 @@ class DonorBank(nn.Module):
         return first[chosen] + matched.gather(1, chosen) + offset
 
     def restyle(self, images: Tensor, rows: Tensor, beta: float, output: Output = "real") -> Tensor:
-        """Give images the contrast of chosen donors.
+        """Give images the contrast of chosen donors. A blank donor has none to give, and its images stay as they are.
 
         Args:
             images: (B, C, H, W) float, prepared like the bank's scans.
@@ -210,14 +210,16 @@ class DonorBank(nn.Module):
         """
         self._check_size("DonorBank.restyle", images)
         blocks = self.amplitude[rows.to(self.amplitude.device)]
-        return swap_amplitude(images, blocks.to(images.device), beta, self.region, output)
+        swapped = swap_amplitude(images, blocks.to(images.device), beta, self.region, output)
+        blank = (blocks == 0).flatten(1).all(dim=1).to(images.device)
+        return torch.where(blank[:, None, None, None], images, swapped)
 
     def _matched(self, index: Tensor) -> Tensor:
         """(n, scans) number of the slice at the same place in each donor scan."""
         if not index.is_floating_point():
             return torch.stack([index.cpu().clamp(0, count - 1) for count in self.slices], dim=1)
         positions = self.positions.cpu()
-        if positions.isnan().any():
+        if positions.isinf().any():
             raise DataError(
                 "DonorBank.choose", "positions of the donors' slices to find places in millimetres",
                 "the bank was built without", "Build it with positions=..., or give slice numbers.",

@@ -17,7 +17,11 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 
 def flipped_probabilities(
-    model: Model, images: Tensor, flips: Sequence[Axis] = (), rows: np.ndarray | None = None
+    model: Model,
+    images: Tensor,
+    flips: Sequence[Axis] = (),
+    rows: np.ndarray | None = None,
+    positions: np.ndarray | None = None,
 ) -> Tensor:
     """Mean probabilities over all combinations of mirrored axes, each mirrored back where there is one per pixel.
 
@@ -26,7 +30,7 @@ def flipped_probabilities(
         images: (B, C, H, W) or (B, C, D, H, W), prepared.
         flips: axes to mirror; n of them take 2**n forward passes. Leave out those that tell classes apart: "width"
             where left and right do, as in chest X-rays.
-        rows: as in `Model.predict`.
+        rows, positions: as in `Model.predict`.
 
     Returns: probabilities as `Model.predict` gives them, float32.
 
@@ -34,10 +38,11 @@ def flipped_probabilities(
         SettingsError: an axis that the images do not have.
     """
     dims = flip_dims(flips, images.ndim - 2)
-    total = model.predict(images, rows=rows).probabilities.float()
+    where = {"rows": rows} if positions is None else {"rows": rows, "positions": positions}
+    total = model.predict(images, **where).probabilities.float()
     for count in range(1, len(dims) + 1):
         for chosen in combinations(dims, count):
-            mirrored = model.predict(images.flip(chosen), rows=rows).probabilities.float()
+            mirrored = model.predict(images.flip(chosen), **where).probabilities.float()
             total = total + (mirrored.flip(chosen) if mirrored.ndim == images.ndim else mirrored)
     mean: Tensor = total / 2 ** len(dims)
     return mean

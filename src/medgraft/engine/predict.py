@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medgraft.data.cohort import Cohort
+from medgraft.data.slice_positions import slice_positions
 from medgraft.engine.flips import Axis, flip_dims, flipped_probabilities
 from medgraft.engine.loading import Loader
 from medgraft.engine.memory_order import ORDERS, channels_last, put_channels_last
@@ -133,10 +134,13 @@ def _slide(
     shown: bool | None,
 ) -> Iterator[PredictedMask]:
     preparer = Preparer(model.spec.preparation)
+    whole = model.predict_by == "patient"
     windows = batch_size if model.spec.preparation.dimensions == 2 else max(1, batch_size // 8)
+    model.remarks = {}
 
     def predict(images: Tensor) -> Tensor:
-        return flipped_probabilities(model, channels_last(images.to(device)), flips).cpu()
+        rows = np.full(len(images), row) if whole else None
+        return flipped_probabilities(model, channels_last(images.to(device)), flips, rows).cpu()
 
     with placed(model, device), progress_bar("predicting", len(cohort), shown) as advance:
         for row in range(len(cohort)):
@@ -147,7 +151,7 @@ def _slide(
                 volume,
                 (1, *shape)[-3:],
                 len(model.spec.classes),
-                batch_size=windows,
+                batch_size=volume.shape[1] if whole else windows,
             )
             yield PredictedMask(row, result.labels.reshape(shape), result.confidence.reshape(shape))
             advance(None)
@@ -181,15 +185,19 @@ def _forward(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     groups = batch_rows(model, cohort, batch_size)
+    positions = slice_positions(cohort) if model.predict_by == "patient" else None
+    model.remarks = {}
     with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
         for batch in loader.batches(groups):
             rows, images = batch.rows, channels_last(batch.images.to(device))
+            where = None if positions is None else positions[rows]
             if flips:
-                probabilities = flipped_probabilities(model, images, flips, rows)
+                probabilities = flipped_probabilities(model, images, flips, rows, where)
                 several = model.spec.kind == "multilabel"
                 labels = (probabilities > 0.5).long() if several else probabilities.argmax(dim=1)
             else:
-                predicted = model.predict(images, rows=rows)
+                known = {} if where is None else {"positions": where}
+                predicted = model.predict(images, rows=rows, **known)
                 probabilities, labels = predicted.probabilities.float(), predicted.labels
             yield rows, probabilities.cpu().numpy(), labels.cpu().numpy()
             advance(None)
@@ -214,8 +222,13 @@ def placed(model: Model, device: str | torch.device) -> Iterator[None]:
 def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray]:
     """Rows of each forward pass: consecutive ones, or whole patients in order where the model asks for them."""
     if model.predict_by == "patient":
-        patients = cohort.patients
-        return [np.flatnonzero(patients == patient) for patient in dict.fromkeys(patients.tolist())]
+        return rows_by_patient(cohort)
     return [
         np.arange(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)
     ]
+
+
+def rows_by_patient(cohort: Cohort) -> list[np.ndarray]:
+    """Rows of each patient, in the order of the cohort."""
+    patients = cohort.patients
+    return [np.flatnonzero(patients == patient) for patient in dict.fromkeys(patients.tolist())]

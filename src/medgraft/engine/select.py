@@ -12,7 +12,7 @@ from medgraft.engine.loading import Loader
 from medgraft.engine.predict import predict_labels, predict_masks
 from medgraft.errors import SettingsError
 from medgraft.metrics.classification import auroc
-from medgraft.metrics.segmentation import dice_per_patient
+from medgraft.metrics.segmentation import Overlap, count_overlap
 from medgraft.models.model import Model
 from medgraft.types import Preparation
 
@@ -50,13 +50,12 @@ class Selector:
 
     def _dice(self, model: Model, device: str) -> float:
         assert self.cohort is not None
-        scores = dice_per_patient(
-            (self.cohort.mask(row).array[..., 0] for row in range(len(self.cohort))),
-            (mask.labels for mask in predict_masks(model, self.cohort, device=device, loader=self._loader)),
-            self.cohort.units,
-            len(model.spec.classes),
-        )
-        foreground = np.stack([score[1:] for score in scores.values()])
+        overlaps: dict[str, Overlap] = {}
+        for row, labels, _ in predict_masks(model, self.cohort, device=device, loader=self._loader):
+            overlap = count_overlap(self.cohort.mask(row).array[..., 0], labels, len(model.spec.classes))
+            unit = str(self.cohort.units[row])
+            overlaps[unit] = overlaps[unit] + overlap if unit in overlaps else overlap
+        foreground = np.stack([overlap.dice()[1:] for overlap in overlaps.values()])
         return float(np.nanmean(foreground)) if np.isfinite(foreground).any() else float("nan")
 
 

@@ -142,7 +142,8 @@ def evaluate(
     }
     if model.spec.kind == "segment":
         entry["tolerance_mm"] = tolerance_mm
-    return Evidence(pd.DataFrame(facts), (entry,), tables, images, measured.warnings + _warnings(cohort))
+    warnings = measured.warnings + _warnings(cohort) + _remarks(model, cohort)
+    return Evidence(pd.DataFrame(facts), (entry,), tables, images, warnings)
 
 
 @cache
@@ -219,6 +220,14 @@ def _warnings(cohort: Cohort) -> tuple[str, ...]:
             f"{cohort.name}: {count} {cohort.unit_name} are few, and intervals over so few are too narrow."
         )
     return tuple(found)
+
+
+def _remarks(model: Model, cohort: Cohort) -> tuple[str, ...]:
+    """How often the model had something to say about a prediction, and what it said first."""
+    if not model.remarks:
+        return ()
+    first = model.remarks[min(model.remarks)]
+    return (f"{cohort.name}: of {len(cohort)} predictions {len(model.remarks)} have a remark ({first}).",)
 
 
 def _facts(

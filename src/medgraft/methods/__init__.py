@@ -2,6 +2,7 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet
+from medgraft.methods.unseen import Fourier
 
 __all__ = [
     "AIVA",
@@ -12,6 +13,7 @@ __all__ = [
     "AdaptSegNet",
     "Colorization",
     "FineTune",
+    "Fourier",
     "SimpleBaseline",
     "SpotTUNet",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ class Model(nn.Module):
     order_matters: bool = False
     """True if predicting changes the model, so that the order of images counts."""
     predict_by: Literal["image", "patient"] = "image"
-    """`patient`: the predictor passes whole patients, slices in order."""
+    """`patient`: the predictor passes whole scans, slices in order: all rows of a patient, or a volume."""
     wraps: ClassVar[str | None] = None
     """Of a model around another: the name of the inner one in its config and as its submodule; regrafting changes
     that one."""
@@ -56,6 +57,8 @@ class Model(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
+        self.remarks: dict[int, str] = {}
+        """What a reader must know of a prediction, by row of the cohort that was predicted last; mostly nothing."""
         if spec.kind not in self.kinds:
             raise ModelError(
                 type(self).__name__, f"a kind among {', '.join(sorted(self.kinds))}", f"got {spec.kind!r}",
@@ -177,12 +180,15 @@ class Model(nn.Module):
             f"Nearest names: {', '.join(near)}.",
         )  # fmt: skip
 
-    def predict(self, images: Tensor, rows: np.ndarray | None = None) -> Prediction:
+    def predict(
+        self, images: Tensor, rows: np.ndarray | None = None, positions: np.ndarray | None = None
+    ) -> Prediction:
         """Predict a prepared batch in evaluation mode, without gradient; every module keeps its mode.
 
         Args:
             images: (B, C, *spatial) float, prepared as `spec.preparation` says.
             rows: positions in the cohort, for models to which these matter; most ignore them.
+            positions: (B,) of slices along the patient in mm, where they are known; for models that see whole scans.
 
         Raises:
             ModelError: the model encodes, so it has nothing to predict.
@@ -244,6 +250,8 @@ def _common_module(model: nn.Module, names: Sequence[str]) -> str:
 
 
 _CLASSES: dict[str, type[Model]] = {}
+_ELSEWHERE = {"FourierAdapted": "medgraft.engine.fourier_adapted"}
+"""Classes made of more than models, by the module of a higher layer that registers them."""
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
 
@@ -272,6 +280,8 @@ def model_class(name: str) -> type[Model]:
     # The built-in ones register when imported; importing them here keeps this module light.
     from medgraft.models import backbones, colorization, colorized, simple, spot_tuned, unet  # noqa: F401
 
+    if name in _ELSEWHERE:
+        importlib.import_module(_ELSEWHERE[name])
     if name not in _CLASSES:
         raise ModelError(
             "model_class", f"a registered model class (known: {', '.join(sorted(_CLASSES))})",
