@@ -22,6 +22,7 @@ from medgraft.reports.grids.ranking import (
     ranking,
 )
 from medgraft.reports.grids.sites import Forgetting, SiteMap, by_method, forgetting, site_maps, target_panel
+from medgraft.reports.grids.sweeps import sweep_charts
 from medgraft.reports.grids.violins import Violins, violins
 from medgraft.reports.grids.worst_units import WorstUnits, worst_units
 from medgraft.reports.panels import Panel
@@ -56,6 +57,7 @@ class GridView(NamedTuple):
     summary: str
     sentences: list[str]
     overall: list[tuple[str, str, RankDiagram]]
+    sweeps: list[Chart]
     maps: list[SiteMap]
     forgetting: list[Forgetting]
     costs: Costs
@@ -112,6 +114,7 @@ def make_grid_view(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> G
         summary=grid.summary,
         sentences=_sentences(grid),
         overall=[(cohort, label, made) for cohort, label, made in diagrams if made is not None],
+        sweeps=sweep_charts(evidence, grid, panels),
         maps=maps,
         forgetting=forgotten,
         costs=costs(grid),
