@@ -22,7 +22,7 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised
 from medgraft.errors import DataError
-from medgraft.methods.labelled.graft import OnImages, graft
+from medgraft.methods.graft import OnImages, graft
 from medgraft.models.discriminator import Discriminator
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model, evaluation_mode

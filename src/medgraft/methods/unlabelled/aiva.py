@@ -15,8 +15,8 @@ from medgraft.engine.predict import needs_windows
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import DataError, ModelError
-from medgraft.methods.labelled.graft import AugmentationChoice, PreparationChanges, graft
-from medgraft.methods.labelled.scope import trained_blocks
+from medgraft.methods.graft import AugmentationChoice, PreparationChanges, graft
+from medgraft.methods.scope import trained_blocks
 from medgraft.methods.unlabelled.aligned_sites import AlignedSites, ClusterSettings
 from medgraft.methods.unlabelled.alignment_loss import Reduction
 from medgraft.models.losses import LossSettings, build_loss
