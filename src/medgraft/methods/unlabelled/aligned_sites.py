@@ -23,6 +23,7 @@ from medgraft.methods.unlabelled.cluster_examples import draw_pairs
 from medgraft.methods.unlabelled.clustering import Clustering
 from medgraft.methods.unlabelled.joint_plane import lay_out
 from medgraft.methods.unlabelled.site_clusters import cluster_sites
+from medgraft.methods.unlabelled.two_sites import refuse_other_sizes
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.types import JSON, Loss, Progress, Step
 
@@ -222,12 +223,7 @@ class AlignedSites(Supervised):
                 sizes.append(tuple(images.shape[1:]))
                 images = run.fabric.to_device(images)
                 lengths.append(feature_vectors(self.model, images, self.settings.at).shape[1])
-        if sizes[0] != sizes[1]:
-            raise DataError(
-                "AIVA", "source and target images of one size and number of channels",
-                f"after preparation they are {sizes[0]} and {sizes[1]}",
-                "Set a size, for instance --set size=[192,192].",
-            )  # fmt: skip
+        refuse_other_sizes("AIVA", *sizes)
         images_in_all = len(self.source) + len(self.target)
         needed = images_in_all * lengths[0] * 4
         if needed > self.settings.memory:
