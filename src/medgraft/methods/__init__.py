@@ -1,7 +1,7 @@
 """Adaptation methods, grouped by what the user has at the target."""
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
-from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet
+from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
 
 __all__ = [
     "AIVA",
@@ -12,6 +12,7 @@ __all__ = [
     "AdaptSegNet",
     "Colorization",
     "FineTune",
+    "SegJDOT",
     "SimpleBaseline",
     "SpotTUNet",
 ]
