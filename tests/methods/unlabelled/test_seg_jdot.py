@@ -412,7 +412,6 @@ def test_settings_that_make_no_sense_are_refused() -> None:
             seg_jdot(**wrong)
 
 
-@pytest.mark.slow
 def test_it_keeps_every_promise() -> None:
     assert len(check_method(seg_jdot())) == 2 * 8
 
