@@ -79,6 +79,7 @@ def test_the_example_is_found_beside_ours(example):
         "mmtl",
         "nearest_mean",
         "octl",
+        "seg_jdot",
         "simple_baseline",
         "spottunet",
     ]
@@ -131,6 +132,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "l2_sp",
         "mmtl",
         "octl",
+        "seg_jdot",
         "simple_baseline",
         "spottunet",
     ]

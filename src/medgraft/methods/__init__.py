@@ -1,7 +1,7 @@
 """Adaptation methods, grouped by what the user has at the target."""
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
-from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet
+from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
 from medgraft.methods.unseen import Fourier
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Colorization",
     "FineTune",
     "Fourier",
+    "SegJDOT",
     "SimpleBaseline",
     "SpotTUNet",
 ]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medgraft.errors import DataError, ShapeError
+from medgraft.metrics.tsne import FEWEST, embed_in_plane
 from medgraft.ranking.inputs import UndefinedError, check_inputs, check_variant
 from medgraft.ranking.scores.gram import double_blocks
 from medgraft.ranking.scores.label_predictability import fit_projection, refuse_many, scale_points
@@ -18,8 +19,6 @@ Variant = Literal["scale_free", "as_published"]
 VARIANTS = ("scale_free", "as_published")
 NOTHING = 1e-10
 """Of the squared distance between classes, in units of their width: below this it is rounding."""
-FEWEST_SHOWN = 5
-PERPLEXITY = 30.0
 ITERATIONS = 500
 """Half of the library's: with some hundred images neighbourhoods do not get better after that."""
 ANGLE = 0.8
@@ -119,8 +118,7 @@ def to_plane(features: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
         ShapeError, DataError: not (n, D), or not finite.
         UndefinedError: fewer than 5 images, or all the same.
 
-    Source: van der Maaten & Hinton 2008, as scikit-learn computes it. Perplexity 30, or a third of the other images
-        where they are fewer than 90; it starts from the principal components.
+    Source: `embed_in_plane`.
 
     >>> to_plane([[0.0], [1.0], [2.0], [4.0], [8.0]]).tolist()
     [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [4.0, 0.0], [8.0, 0.0]]
@@ -132,22 +130,12 @@ def to_plane(features: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
         )
     if not np.isfinite(points).all():
         raise DataError("t-SNE", "finite features", "some are not", "Leave out the model that gives them.")
-    if len(points) < FEWEST_SHOWN:
-        raise UndefinedError(
-            "t-SNE", f"{FEWEST_SHOWN} images", f"there are {len(points)}", "Label more images."
-        )
+    if len(points) < FEWEST:
+        raise UndefinedError("t-SNE", f"{FEWEST} images", f"there are {len(points)}", "Label more images.")
     check_spread("t-SNE", points)
     if points.shape[1] <= 2:
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    layout = TSNE(
-        perplexity=min(PERPLEXITY, (len(points) - 1) / 3), init="pca", random_state=seed, max_iter=ITERATIONS,
-        angle=ANGLE,
-    )  # fmt: skip
-    with threadpool_limits(1):  # threads add up in another order at every call
-        return np.asarray(layout.fit_transform(points), dtype=np.float64)
+    return embed_in_plane(points, seed=seed, iterations=ITERATIONS, angle=ANGLE)
 
 
 def draw_rows(labels: ArrayLike, *, most: int, seed: int = 0) -> NDArray[np.int64]:

@@ -20,9 +20,9 @@ from medgraft.engine.schedule import Schedule
 from medgraft.engine.select import Selector
 from medgraft.errors import DataError, MedgraftError, ModelError
 from medgraft.methods import AIVA, FineTune
-from medgraft.methods.unlabelled.aiva import representing_layer
-from medgraft.methods.unlabelled.aligned_sites import AlignedSites, mixed_order, slice_positions
+from medgraft.methods.unlabelled.aligned_sites import AlignedSites, mixed_order, relative_positions
 from medgraft.methods.unlabelled.alignment_loss import alignment_loss
+from medgraft.methods.unlabelled.representing_layer import representing_layer
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.regraft import regraft
@@ -232,7 +232,7 @@ def test_a_batch_has_three_target_images_per_cluster() -> None:
 def test_slice_positions_need_patients_and_count_rows() -> None:
     assert "patients" not in aiva().needs.target
     assert {"patients"} < aiva(slice_position=True).needs.target & aiva(slice_position=True).needs.source
-    found = slice_positions(np.array(["b", "a", "b", "b", "b", "a"]))
+    found = relative_positions(np.array(["b", "a", "b", "b", "b", "a"]))
     assert found.tolist() == [0, 0, 0.25, 0.5, 0.75, 0.5]
     run = quiet()
     adapt(source_model(), both(), aiva(slice_position=True, seed_target_centres=True), run)
@@ -248,11 +248,11 @@ def test_the_layer_of_a_wrapped_network_is_found_and_of_others_asked_for() -> No
             self.backbone = source_model()
             self.spec = self.backbone.spec
 
-    assert representing_layer(Wrapping()) == "backbone.bottleneck.first_norm"  # type: ignore[arg-type]
+    assert representing_layer("AIVA", Wrapping()) == "backbone.bottleneck.first_norm"  # type: ignore[arg-type]
     other = make_model("classify")
     other.spec = source_model().spec
     with pytest.raises(ModelError, match="Name one, for instance --set at=layer4"):
-        representing_layer(other)
+        representing_layer("AIVA", other)
 
 
 def few(cohort: Cohort, rows: int) -> Cohort:

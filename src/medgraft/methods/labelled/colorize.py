@@ -24,7 +24,7 @@ from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, refuse_balance
 from medgraft.errors import ModelError
 from medgraft.images.resampling import resize
-from medgraft.methods.labelled.graft import OnImages, PreparationChanges, graft
+from medgraft.methods.graft import OnImages, PreparationChanges, graft
 from medgraft.models.colorization import DECONV, RGB, ColorModule, ColorU, PixelShuffle
 from medgraft.models.colorized import BLOCK, Colorized, load_colorization
 from medgraft.models.losses import LossSettings, build_loss

@@ -32,9 +32,9 @@ from medgraft.engine.supervised import (
     draw_batches,
     refuse_balance,
 )
-from medgraft.methods.labelled.graft import OnImages, graft
-from medgraft.methods.labelled.scope import Part, trained_blocks
+from medgraft.methods.graft import OnImages, graft
 from medgraft.methods.labelled.weigh_by_risk import weigh_by_risk
+from medgraft.methods.scope import Part, trained_blocks
 from medgraft.models.backbones import Classifier
 from medgraft.models.colorized import Colorized
 from medgraft.models.losses import LossSettings, build_loss

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medgraft.engine.schedule import Schedule
 from medgraft.methods.labelled.fine_tune import FineTune
-from medgraft.methods.labelled.scope import Part
+from medgraft.methods.scope import Part
 from medgraft.models.model import Model
 from medgraft.models.regraft import Plan
 

@@ -19,9 +19,9 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, PixelWeights, Supervised
 from medgraft.errors import DataError
-from medgraft.methods.labelled.graft import OnImages, graft
-from medgraft.methods.labelled.scope import Part, trained_blocks
+from medgraft.methods.graft import OnImages, graft
 from medgraft.methods.labelled.weigh_by_risk import weigh_by_risk
+from medgraft.methods.scope import Part, trained_blocks
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
 from medgraft.models.regraft import regraft

@@ -22,7 +22,7 @@ from medgraft.engine.predict import placed
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, draw_batches
-from medgraft.methods.labelled.graft import OnImages, graft
+from medgraft.methods.graft import OnImages, graft
 from medgraft.models.layers import find_layers
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model

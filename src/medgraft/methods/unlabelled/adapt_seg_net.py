@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field as Setting
-from pydantic import field_validator
 from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
 from medgraft.data.task import Task
-from medgraft.engine.loading import AHEAD, Loader, prefetch
+from medgraft.engine.loading import Loader
 from medgraft.engine.loop import fit
 from medgraft.engine.method import Needs
 from medgraft.engine.optimizers import ParamGroup
-from medgraft.engine.patches import Patches, draw_batch, drawing_chances, open_rows
+from medgraft.engine.patches import Patches, open_rows
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.engine.supervised import Criterion, Supervised
+from medgraft.engine.supervised import Criterion
 from medgraft.errors import DataError
-from medgraft.methods.labelled.graft import OnImages, graft
+from medgraft.methods.graft import OnImages, graft
+from medgraft.methods.unlabelled.two_sites import SourceLoss, TwoSites
 from medgraft.models.discriminator import Discriminator
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model, evaluation_mode
@@ -59,7 +58,7 @@ class AdaptSegNet(OnImages):
     """Learning rate of the discriminator (Adam) at the top of the curve, which is that of `schedule`."""
     discriminator_width: int = Setting(default=64, ge=1)
     """Channels of the discriminator's first convolution."""
-    loss: LossSettings | None = None
+    loss: SourceLoss = None
     """On the source's masks; None takes the usual loss, Dice and cross-entropy. `risk_map` needs target truth."""
     schedule: Schedule = Schedule(
         epochs=50,
@@ -73,13 +72,6 @@ class AdaptSegNet(OnImages):
         power=0.9,
     )
     """Training of the segmenter, by default as published. `batch_size` images come from each side."""
-
-    @field_validator("loss")
-    @classmethod
-    def _no_risk_map(cls, loss: LossSettings | None) -> LossSettings | None:
-        if loss is not None and loss.risk_map is not None:
-            raise ValueError("risk_map weighs pixels by the target's truth, which this method never sees")
-        return loss
 
     @property
     def needs(self) -> Needs:
@@ -134,10 +126,8 @@ class AdaptSegNet(OnImages):
         )
 
 
-class AdversarialSegmentation(Supervised):
+class AdversarialSegmentation(TwoSites):
     """Descend on the source's masks and on deceiving a discriminator, then on not being deceived.
-
-    Images are drawn with replacement: the patient, then one of their images; as many from either side.
 
     Args:
         model: trained in place by the first phase.
@@ -160,42 +150,14 @@ class AdversarialSegmentation(Supervised):
         discriminator: Discriminator,
         method: AdaptSegNet,
     ) -> None:
-        schedule = method.schedule
-        steps = schedule.steps_per_epoch or -(-len(target) // schedule.batch_size)
         super().__init__(
-            model,
-            source,
-            criterion,
-            batch_size=schedule.batch_size,
-            steps_per_epoch=steps,
-            augmentation=method.augmentation,
+            model, source, target, criterion, schedule=method.schedule, augmentation=method.augmentation
         )
         self.discriminator, self.method = discriminator, method
-        self.sides, self.steps = (source, target), steps
-        self.chances = [drawing_chances(rows) for rows in self.sides]
 
     def groups(self, phase: str) -> list[ParamGroup]:
         """The segmenter in the first phase, the discriminator in the second."""
         return self._groups if phase == "segment" else [ParamGroup(list(self.discriminator.parameters()))]
-
-    def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
-        """Source images with their masks, and target images, augmented."""
-        steps = self._drawn(run.generator("batches", progress.epoch))
-        return prefetch(steps, ahead=0 if run.workers == 0 else AHEAD)
-
-    def _drawn(self, generator: torch.Generator) -> Iterator[Step]:
-        for _ in range(self.steps):
-            source, target = (
-                draw_batch(rows, chances, self.batch_size, generator)
-                for rows, chances in zip(self.sides, self.chances)
-            )
-            assert source.truth is not None
-            images, truth = self.augmented(source.images, source.truth, generator)
-            unlabelled = target.images
-            if self.augmentation is not None:
-                value_range = self.loader.preparer.value_range
-                unlabelled, _ = self.augmentation(unlabelled, generator, value_range=value_range)
-            yield Step({"images": images, "truth": truth, "target": unlabelled})
 
     def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
         """The segmenter's loss with its two parts, or the discriminator's."""

@@ -11,17 +11,17 @@ from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
 from medgraft.engine.loop import fit
 from medgraft.engine.method import MethodSettings, Needs
-from medgraft.engine.predict import needs_windows
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, ModelError
-from medgraft.methods.labelled.graft import AugmentationChoice, PreparationChanges, graft
-from medgraft.methods.labelled.scope import trained_blocks
+from medgraft.errors import DataError
+from medgraft.methods.graft import AugmentationChoice, PreparationChanges, graft
+from medgraft.methods.scope import trained_blocks
 from medgraft.methods.unlabelled.aligned_sites import AlignedSites, ClusterSettings
 from medgraft.methods.unlabelled.alignment_loss import Reduction
+from medgraft.methods.unlabelled.representing_layer import representing_layer
+from medgraft.methods.unlabelled.two_sites import SourceLoss, both_cohorts, refuse_windows
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
-from medgraft.models.unet import UNet
 from medgraft.types import Kind
 
 PER_CLUSTER = 3
@@ -81,7 +81,7 @@ class AIVA(MethodSettings):
     """Other changes to how the source model prepares images, see `Preparation`."""
     augmentation: AugmentationChoice = None
     """Of source images only: target images stay as they were when they were clustered."""
-    loss: LossSettings | None = None
+    loss: SourceLoss = None
     """Of source images; None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's kind. The
     paper has cross-entropy."""
     schedule: Schedule = Schedule(
@@ -101,8 +101,6 @@ class AIVA(MethodSettings):
         fewest = PER_CLUSTER * self.clusters
         if self.target_batch is not None and self.target_batch < fewest:
             raise ValueError(f"target_batch must be at least {fewest}, {PER_CLUSTER} per cluster")
-        if self.loss is not None and self.loss.risk_map is not None:
-            raise ValueError("loss.risk_map weighs pixels of a labelled target, and here it has no labels")
         return self
 
     @property
@@ -124,24 +122,18 @@ class AIVA(MethodSettings):
                 that are too many, not finite or all the same.
             ModelError: a network that segments, has no bottleneck to look at, and `at` names no layer.
         """
-        assert task.source is not None and task.target is not None
-        if task.source.kind != task.target.kind:
-            raise DataError(
-                "AIVA", "source and target of one kind",
-                f"they are '{task.source.kind}' and '{task.target.kind}'", "Read both from one manifest.",
-            )  # fmt: skip
-        for side, cohort in (("source", task.source), ("target", task.target)):
+        source, target = both_cohorts("AIVA", task)
+        for side, cohort in (("source", source), ("target", target)):
             self._check_count(side, cohort)
         # without labels the target has no say about the head
-        adapted, plan = graft(model, Task(source=task.source), run, size=self.size, changes=self.preparation)
-        for cohort in (task.source, task.target):
-            _refuse_windows(adapted, cohort)
+        adapted, plan = graft(model, Task(source=source), run, size=self.size, changes=self.preparation)
+        refuse_windows("AIVA", adapted, source, target)
         preparation = adapted.spec.preparation
         objective = AlignedSites(
             adapted,
-            run.loader(task.source, preparation),
-            run.loader(task.target, preparation),
-            build_loss(self.loss or LossSettings.default(task.source.kind), task.source.kind),
+            run.loader(source, preparation),
+            run.loader(target, preparation),
+            build_loss(self.loss or LossSettings.default(source.kind), source.kind),
             self._cluster_settings(adapted),
             batch_size=self.schedule.batch_size,
             target_batch=self.images_of_target,
@@ -160,7 +152,7 @@ class AIVA(MethodSettings):
             clusters=self.clusters,
             components=self.components,
             period=self.period,
-            at=self.at or representing_layer(model),
+            at=self.at or representing_layer("AIVA", model),
             slice_position=self.slice_position,
             seed_target_centres=self.seed_target_centres,
             reduction=self.reduction,
@@ -174,38 +166,3 @@ class AIVA(MethodSettings):
                 f"AIVA with {self.clusters} clusters", f"at least as many images of the {side}",
                 f"{cohort.name} has {len(cohort)}", "Lower 'clusters' or add images.",
             )  # fmt: skip
-
-
-def representing_layer(model: Model) -> str | None:
-    """Name of the inner layer that represents an image: in a U-Net's bottleneck, before its first ReLU.
-
-    Returns: None for a classifier, whose features serve.
-
-    Raises:
-        ModelError: it segments, and neither it nor what it wraps is a U-Net.
-
-    >>> from medgraft.testing import make_model
-    >>> representing_layer(make_model("segment")), representing_layer(make_model("classify"))
-    ('bottleneck.first_norm', None)
-    """
-    if model.spec.kind != "segment":
-        return None
-    network, path = model, ""
-    while network.wraps is not None:
-        path += f"{network.wraps}."
-        network = getattr(network, network.wraps)
-    if not isinstance(network, UNet):
-        raise ModelError(
-            "AIVA", "a U-Net, or the name of a layer whose map represents an image",
-            f"got a {type(network).__name__}", "Name one, for instance --set at=layer4.",
-        )  # fmt: skip
-    return f"{path}bottleneck.first_norm"
-
-
-def _refuse_windows(model: Model, cohort: Cohort) -> None:
-    if needs_windows(model.spec.preparation, cohort):
-        raise DataError(
-            "AIVA", "single images that the network sees whole",
-            f"{cohort.name} has volumes, or the preparation cuts patches",
-            "Give each slice a row of its own (file.nii.gz#slice:12), and set a size instead of a patch.",
-        )  # fmt: skip

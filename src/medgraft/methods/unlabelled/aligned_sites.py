@@ -23,6 +23,7 @@ from medgraft.methods.unlabelled.cluster_examples import draw_pairs
 from medgraft.methods.unlabelled.clustering import Clustering
 from medgraft.methods.unlabelled.joint_plane import lay_out
 from medgraft.methods.unlabelled.site_clusters import cluster_sites
+from medgraft.methods.unlabelled.two_sites import refuse_other_sizes
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.types import JSON, Loss, Progress, Step
 
@@ -172,7 +173,7 @@ class AlignedSites(Supervised):
         positions = None
         if self.settings.slice_position:
             positions = np.concatenate(
-                [slice_positions(rows.cohort.patients) for rows in self._sides().values()]
+                [relative_positions(rows.cohort.patients) for rows in self._sides().values()]
             )
         points = lay_out(
             [source, target], components=self.settings.components, positions=positions, seed=seed
@@ -222,12 +223,7 @@ class AlignedSites(Supervised):
                 sizes.append(tuple(images.shape[1:]))
                 images = run.fabric.to_device(images)
                 lengths.append(feature_vectors(self.model, images, self.settings.at).shape[1])
-        if sizes[0] != sizes[1]:
-            raise DataError(
-                "AIVA", "source and target images of one size and number of channels",
-                f"after preparation they are {sizes[0]} and {sizes[1]}",
-                "Set a size, for instance --set size=[192,192].",
-            )  # fmt: skip
+        refuse_other_sizes("AIVA", *sizes)
         images_in_all = len(self.source) + len(self.target)
         needed = images_in_all * lengths[0] * 4
         if needed > self.settings.memory:
@@ -303,7 +299,7 @@ def mixed_order(source: int, target: int) -> Tensor:
     return places.argsort(stable=True)
 
 
-def slice_positions(patients: np.ndarray) -> np.ndarray:
+def relative_positions(patients: np.ndarray) -> np.ndarray:
     """Where each image stands among those of its patient, in the order of the rows: number / count.
 
     Args:
@@ -311,7 +307,7 @@ def slice_positions(patients: np.ndarray) -> np.ndarray:
 
     Returns: (N,) float64 in [0, 1).
 
-    >>> slice_positions(np.array(["a", "a", "b", "a", "b"])).round(2).tolist()
+    >>> relative_positions(np.array(["a", "a", "b", "a", "b"])).round(2).tolist()
     [0.0, 0.33, 0.0, 0.67, 0.5]
     """
     positions = np.empty(len(patients))

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgraft.errors import DataError
+from medgraft.metrics.tsne import FEWEST, embed_in_plane
 
-PERPLEXITY = 30.0
-FEWEST = 5
-"""Images of both sites together, for which neighbourhoods mean anything."""
 FLAT = 1e-6
 """Spread of features beside their size; below this it is rounding."""
 SPARE, POWER_ITERATIONS = 10, 5
@@ -38,14 +36,12 @@ def lay_out(
     Raises:
         DataError: fewer than 5 images, features that are not finite, or that are the same in all images.
 
-    Source: Goodman et al. 2022 (AIVA), section 2; van der Maaten & Hinton 2008, as scikit-learn computes it. Perplexity
-        30, or a third of the other images where they are fewer than 90.
+    Source: Goodman et al. 2022 (AIVA), section 2; t-SNE as in `embed_in_plane`.
 
     >>> rng = np.random.default_rng(0)
     >>> lay_out([rng.normal(size=(20, 50)), rng.normal(size=(30, 50))]).shape
     (50, 2)
     """
-    from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     count = sum(len(site) for site in sites)
@@ -64,11 +60,7 @@ def lay_out(
             )  # fmt: skip
         if positions is not None:
             points = np.column_stack([points, positions])
-        points = np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
-        layout = TSNE(
-            perplexity=min(PERPLEXITY, (count - 1) / 3), init="pca", learning_rate="auto", random_state=seed
-        )
-        return np.asarray(layout.fit_transform(points), dtype=np.float64)
+    return embed_in_plane(np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1])))), seed=seed)
 
 
 def leading_components(

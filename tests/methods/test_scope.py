@@ -13,7 +13,7 @@ from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import SettingsError
 from medgraft.methods import L2SP, MMTL, OCTL, FineTune
-from medgraft.methods.labelled.scope import trained_blocks
+from medgraft.methods.scope import trained_blocks
 from medgraft.models.model import Model
 from medgraft.models.optimizer_history import record_history
 from medgraft.models.regraft import regraft

@@ -1,0 +1,31 @@
+"""Planes against scikit-learn's own call, with the settings that are said to be used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medgraft.metrics.tsne import embed_in_plane
+
+
+@pytest.mark.parametrize("count", [5, 60, 120])
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({}, {}),
+        ({"iterations": 250, "angle": 0.8, "seed": 3}, {"max_iter": 250, "angle": 0.8, "random_state": 3}),
+    ],
+)
+def test_a_plane_is_that_of_scikit_learn(count: int, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    points = np.random.default_rng(0).normal(size=(count, 6))
+    perplexity = {5: 4 / 3, 60: 59 / 3, 120: 30.0}[count]
+    with threadpool_limits(1):
+        expected = TSNE(perplexity=perplexity, **{"random_state": 0} | theirs).fit_transform(points)
+    found = embed_in_plane(points, **ours)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, expected)
