@@ -216,7 +216,8 @@ def table(judged: list[Judged], claim: ClaimTable, metric: str) -> Iterator[str]
 
 
 def _difference(one: Judged | OverPairs) -> str:
-    return f"{one.difference:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+    interval = "one unit, no interval" if pd.isna(one.low) else f"{one.low:+.3f} to {one.high:+.3f}"
+    return f"{one.difference:+.3f} ({interval})"
 
 
 def score_table(judged: list[JudgedScores], ours: str, theirs: str) -> Iterator[str]:

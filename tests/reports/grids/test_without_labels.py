@@ -127,6 +127,17 @@ def test_sentences_say_when_methods_helped_and_did_harm() -> None:
     ]
 
 
+def test_without_intervals_nothing_is_said_to_be_shown() -> None:
+    made = evidence()
+    tables = {name: table for name, table in made.tables.items() if name != "comparisons"}
+    found = view(Evidence(made.facts, tables=tables))
+    assert found is not None
+    assert found.sentences[0] == (
+        "AdaBN changed Dice by +0.025 on average over 2 pairs of source and target; there are no intervals."
+    )
+    assert all(cell is not None and not cell.verdict for pair in found.pairs for cell in pair.cells)
+
+
 def test_pairs_come_by_severity_with_the_time_of_methods() -> None:
     found = view(evidence())
     assert found is not None

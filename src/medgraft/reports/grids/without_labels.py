@@ -114,7 +114,7 @@ def _pairs(own: Sequence[Gain], names: Sequence[str]) -> list[Pair]:
 def _charts(own: Sequence[Gain], keys: dict[str, Key], label: str) -> list[Chart]:
     """Gain against how far the score fell, and against how far batch statistics lie apart."""
     wanted = (
-        ("drop", f"fall in {label} from the source's own site", "Gain against severity of the shift"),
+        ("drop", "fall from the source's own site", "Gain against severity of the shift"),
         ("distance", "divergence of batch statistics, nats", "Gain against batch statistics"),
     )
     charts = []
@@ -165,12 +165,17 @@ def _sentences(every: Sequence[Gain], own: Sequence[Gain], names: Sequence[str],
 
 
 def _about_method(name: str, own: Sequence[Gain], label: str) -> str:
+    pairs = f"{counted(len(own), 'pair')} of source and target"
+    if all(math.isnan(one.low) for one in own):
+        return (
+            f"{name} changed {label} by {signed(_mean(own))} on average over {pairs}; there are no intervals."
+        )
     better, worse = ([one for one in own if one.verdict == verdict] for verdict in ("better", "worse"))
     unclear = len(own) - len(better) - len(worse)
     parts = [f"helped in {len(better)}"] if better else []
     parts += [f"did harm in {len(worse)}"] if worse else []
     parts += [f"was not told apart from no adaptation in {unclear}"] if unclear else []
-    line = f"{name} {listed(parts)} of {counted(len(own), 'pair')} of source and target; {label} changed by "
+    line = f"{name} {listed(parts)} of {pairs}; {label} changed by "
     line += f"{signed(_mean(own))} on average."
     if worse:
         worst = min(worse, key=lambda one: one.gain)
