@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from medgraft.images.color import check_rgb, mix_channels
 
-XYZ_FROM_RGB = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
+XYZ_FROM_RGB = (
+    (0.412453, 0.357580, 0.180423),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334, 0.119193, 0.950227),
+)
 """Linear red, green, blue to X, Y, Z (rows), ITU-R BT.709 primaries."""
 WHITE = (0.95047, 1.0, 1.08883)
 """X, Y, Z of white under daylight D65."""
@@ -34,9 +40,9 @@ def rgb_to_lab(images: Tensor) -> Tensor:
     """
     check_rgb("rgb_to_lab", images)
     images = images.float() if images.element_size() < 4 else images
-    linear = torch.where(images > 0.04045, _power((images + 0.055) / 1.055, 2.4), images / 12.92)
+    linear = _bent(images, 0.04045, lambda x: _power((x + 0.055).mul_(1 / 1.055), 2.4), lambda x: x / 12.92)
     xyz = mix_channels(linear, torch.tensor(XYZ_FROM_RGB, dtype=torch.float64) / _white()[:, None])
-    roots = torch.where(xyz > BEND**3, _power(xyz, 1 / 3), xyz / (3 * BEND**2) + 4 / 29)
+    roots = _bent(xyz, BEND**3, lambda x: _power(x, 1 / 3), lambda x: x / (3 * BEND**2) + 4 / 29)
     lab = mix_channels(roots, _lab_from_roots())
     lab[:, 0] -= 16
     return lab
@@ -62,10 +68,23 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     lab = lab.float() if lab.element_size() < 4 else lab
     inverse = torch.linalg.inv(_lab_from_roots())
     roots = mix_channels(lab, inverse, inverse[:, 0] * 16)
-    xyz = torch.where(roots > BEND, roots * roots * roots, (roots - 4 / 29) * (3 * BEND**2))
+    xyz = _bent(roots, BEND, lambda x: (x * x).mul_(x), lambda x: (x - 4 / 29) * (3 * BEND**2))
     linear = mix_channels(xyz, torch.linalg.inv(torch.tensor(XYZ_FROM_RGB, dtype=torch.float64)) * _white())
-    bright = _power(linear, 1 / 2.4).mul_(1.055).sub_(0.055)
-    return torch.where(linear > 0.0031308, bright, linear * 12.92).clamp_(0.0, 1.0)
+    return _bent(linear, 0.0031308, _encoded, lambda x: x * 12.92).clamp_(0.0, 1.0)
+
+
+def _encoded(linear: Tensor) -> Tensor:
+    return _power(linear, 1 / 2.4).mul_(1.055).sub_(0.055)
+
+
+def _bent(
+    values: Tensor, bend: float, curve: Callable[[Tensor], Tensor], line: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """`curve` above the bend, `line` up to it, where only the darkest pixels are."""
+    result = curve(values)
+    if values.numel() == 0 or values.min() > bend:
+        return result
+    return torch.where(values > bend, result, line(values))
 
 
 def _power(values: Tensor, exponent: float) -> Tensor:

@@ -47,7 +47,7 @@ def rgb_to_hed(images: Tensor, scale: Scale = "modern", clamp: bool = False) -> 
     """
     _check("rgb_to_hed", images, scale)
     _check_clamp("rgb_to_hed", scale, clamp)
-    stains = mix_channels(_logarithm(images, scale), _hed_from_rgb().T / _unit(scale))
+    stains = mix_channels(_logarithm(_full(images), scale), _hed_from_rgb().T / _unit(scale))
     return (stains.clamp_(min=0.0) if clamp else stains).to(images.dtype)
 
 
@@ -70,7 +70,8 @@ def hed_to_rgb(stains: Tensor, scale: Scale = "modern") -> Tensor:
     tensor([0.6383, 0.6166, 0.8185])
     """
     _check("hed_to_rgb", stains, scale)
-    return _colours(mix_channels(_full(stains), _rgb_from_hed().T * _unit(scale)), scale)
+    logarithm = mix_channels(_full(stains), _rgb_from_hed().T * _unit(scale))
+    return _colours(logarithm, scale).to(stains.dtype)
 
 
 def jitter_hed(
@@ -106,13 +107,14 @@ def jitter_hed(
             "jitter_hed", f"gain and bias of shape ({len(images)}, 3)",
             f"got {tuple(gain.shape)} and {tuple(bias.shape)}", "Give three numbers of each per image.",
         )  # fmt: skip
-    forward, back = _hed_from_rgb(), _rgb_from_hed()
-    factor, offset = gain.double().cpu(), _unit(scale) * (bias.double().cpu() @ back)
+    forward, back, unit = _hed_from_rgb(), _rgb_from_hed(), _unit(scale)
+    factor, offset, full = gain.double().cpu(), unit * (bias.double().cpu() @ back), _full(images)
     if clamp:
-        stains = rgb_to_hed(images, scale, clamp) * factor.to(images)[..., None, None]
-        return _colours(mix_channels(stains, back.T * _unit(scale), offset), scale)
-    folded = forward * factor[:, None] @ back
-    return _colours(mix_channels(_logarithm(images, scale), folded.mT, offset), scale)
+        stains = rgb_to_hed(full, scale, clamp) * factor.to(full)[..., None, None]
+        changed = _colours(mix_channels(stains, back.T * unit, offset), scale)
+    else:
+        changed = _folded(full, (forward * factor[:, None] @ back).mT, offset, scale)
+    return changed.to(images.dtype)
 
 
 class HEDParameters(NamedTuple):
@@ -175,7 +177,8 @@ def _rgb_from_hed() -> Tensor:
 
 
 def _hed_from_rgb() -> Tensor:
-    return torch.linalg.inv(_rgb_from_hed())
+    inverse: Tensor = torch.linalg.inv(_rgb_from_hed())
+    return inverse
 
 
 def _unit(scale: Scale) -> float:
@@ -183,8 +186,20 @@ def _unit(scale: Scale) -> float:
     return math.log(FAINTEST) if scale == "modern" else -1.0
 
 
+def _folded(images: Tensor, weights: Tensor, offset: Tensor, scale: Scale) -> Tensor:
+    """Each image's logarithm times its (3, 3) of `weights`, plus its (3,) of `offset`, and back."""
+    result = torch.empty(images.shape, dtype=images.dtype, device=images.device)
+    weights, offset = weights.to(images), offset[..., None].to(images)
+    together = 1 if images.device.type == "cpu" else max(1, len(images))  # one image fits into the cache
+    for start in range(0, len(images), together):
+        some = slice(start, start + together)
+        rows = result[some].flatten(2)
+        torch.baddbmm(offset[some], weights[some], _logarithm(images[some], scale).flatten(2), out=rows)
+        _colours(rows, scale)
+    return result
+
+
 def _logarithm(images: Tensor, scale: Scale) -> Tensor:
-    images = _full(images)
     return (images.clamp(min=FAINTEST) if scale == "modern" else images + 2.0).log_()
 
 

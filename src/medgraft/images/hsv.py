@@ -119,5 +119,7 @@ def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     chroma = bright - images.amin(1)
     width = torch.where(chroma > 0, chroma, 1.0)
     of_blue, of_green = (red - green) / width + 4, (blue - red) / width + 2
-    angle = torch.where(bright == red, (green - blue) / width, torch.where(bright == green, of_green, of_blue))
+    angle = torch.where(
+        bright == red, (green - blue) / width, torch.where(bright == green, of_green, of_blue)
+    )
     return angle, chroma / torch.where(bright > 0, bright, 1.0), bright

@@ -1,4 +1,4 @@
-"""Bring tissue to the colours of another laboratory: Macenko, Vahadane and Reinhard, fitted to one image or to many.
+"""Bring tissue to the colours of another laboratory by its two stains: Macenko and Vahadane, fitted to images.
 
 A single tile often holds too little of a stain to tell its colour. Where the tiles of a whole slide or region are at
 hand, fit them together and pass that as `source`; all of them are then changed alike.
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medgraft.errors import DataError
-from medgraft.images.cielab import lab_to_rgb, rgb_to_lab
+from medgraft.images.cielab import rgb_to_lab
 from medgraft.images.color import check_rgb
 
 FAINT = 0.01
@@ -26,8 +26,8 @@ STRENGTH = 0.99
 """Quantile of a stain's amounts that is matched to the reference."""
 GLASS = 80.0
 """Lightness at and above which a pixel is background."""
-FLAT = 1e-3
-"""Standard deviation in CIELAB below which a channel is constant and is only shifted."""
+BLOCK = 16
+"""Values that are discarded together where a quantile is sought."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -39,15 +39,6 @@ class Stains(NamedTuple):
     """(3, 2) unit optical density in red, green and blue; columns haematoxylin, eosin."""
     strengths: Tensor
     """(2,) 99th percentile of the amounts over all pixels, background included."""
-
-
-class LabStatistics(NamedTuple):
-    """Colours of whole images, background included."""
-
-    mean: Tensor
-    """(3,) of L, a, b."""
-    sd: Tensor
-    """(3,) standard deviations of L, a, b, over N."""
 
 
 class Normalised(NamedTuple):
@@ -80,11 +71,13 @@ class _TwoStains(BaseModel, ABC):
             DataError: values lie outside [0, 1], or all images together hold too little tissue.
         """
         who = type(self).__name__
-        images = _checked(who, images)
-        stains = self._stains(images.transpose(0, 1).reshape(3, -1))
-        if stains is None:
-            raise _no_tissue(who)
-        return stains
+        images = checked(who, images)
+        pixels = images.transpose(0, 1).reshape(3, -1)
+        with _full_precision(images):
+            found = self._found(pixels, self._density(pixels))
+        if found is None:
+            raise no_tissue(who)
+        return found[0]
 
     def normalise(self, images: Tensor, target: Stains, source: Stains | None = None) -> Normalised:
         """Give images the stains of a reference, keeping where there is how much of each.
@@ -102,14 +95,13 @@ class _TwoStains(BaseModel, ABC):
             DataError: values lie outside [0, 1].
         """
         result, changed = images.clone(), torch.ones(len(images), dtype=torch.bool)
-        for row, image in enumerate(_checked(type(self).__name__, images).flatten(2)):
-            own = self._stains(image) if source is None else source
-            if own is None:
+        for row, image in enumerate(checked(type(self).__name__, images).flatten(2)):
+            with _full_precision(image):
+                matched = self._matched(image, target, source)
+            if matched is None:
                 changed[row] = False
-                continue
-            gain = target.strengths.to(image) / own.strengths.to(image).clamp(min=FAINT)
-            amounts = self._amounts(self._density(image), own) * gain[:, None]
-            result[row] = self._colours(target.vectors.to(image) @ amounts).reshape(images.shape[1:])
+            else:
+                result[row] = matched.reshape(images.shape[1:])
         return Normalised(result, changed)
 
     def amounts(self, images: Tensor, stains: Stains) -> Tensor:
@@ -121,13 +113,23 @@ class _TwoStains(BaseModel, ABC):
 
         Returns: (B, 2, H, W) optical density.
         """
-        pixels = _checked(type(self).__name__, images).transpose(0, 1).reshape(3, -1)
-        amounts = self._amounts(self._density(pixels), stains)
+        pixels = checked(type(self).__name__, images).transpose(0, 1).reshape(3, -1)
+        with _full_precision(images):
+            amounts = self._amounts(self._density(pixels), stains)
         return amounts.reshape(2, len(images), *images.shape[2:]).transpose(0, 1).to(images.dtype)
 
-    def _stains(self, pixels: Tensor) -> Stains | None:
-        """Stains of (3, N) pixels; None where there is too little tissue, or one colour only."""
+    def _matched(self, pixels: Tensor, target: Stains, source: Stains | None) -> Tensor | None:
+        """(3, N) pixels with the target's stains; None where their own cannot be found."""
         density = self._density(pixels)
+        found = self._found(pixels, density) if source is None else (source, self._amounts(density, source))
+        if found is None:
+            return None
+        own, amounts = found
+        gain = target.strengths.to(pixels) / own.strengths.to(pixels).clamp(min=FAINT)
+        return self._colours((target.vectors.to(pixels) * gain) @ amounts)
+
+    def _found(self, pixels: Tensor, density: Tensor) -> tuple[Stains, Tensor] | None:
+        """Stains of (3, N) pixels and their (2, N) amounts; None where there is too little tissue or one colour."""
         tissue = self._tissue(pixels, density)
         count = int(tissue.sum())
         if count < max(2.0, self.least_tissue * len(tissue)):
@@ -138,7 +140,7 @@ class _TwoStains(BaseModel, ABC):
         vectors = torch.stack([one, other] if one[0] > other[0] else [other, one], 1)
         stains = Stains(vectors, vectors.new_ones(2))
         amounts = self._amounts(density, stains)
-        return stains._replace(strengths=torch.stack([quantile(row, STRENGTH) for row in amounts]))
+        return stains._replace(strengths=torch.stack([quantile(row, STRENGTH) for row in amounts])), amounts
 
     @abstractmethod
     def _density(self, pixels: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ class _TwoStains(BaseModel, ABC):
 
     @abstractmethod
     def _colours(self, density: Tensor) -> Tensor:
-        """Back from optical density."""
+        """Back from optical density, which it may overwrite."""
 
     @abstractmethod
     def _tissue(self, pixels: Tensor, density: Tensor) -> Tensor:
@@ -167,7 +169,8 @@ class Macenko(_TwoStains):
     Source: Macenko et al. 2009; defaults of the package torchstain. Differs: angles are counted from the mean colour of
         the tissue, so they cannot wrap around; tiles with too little tissue are returned as they came; no rounding.
 
-    >>> tiles = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> from medgraft.images.hed import hed_to_rgb
+    >>> tiles = hed_to_rgb(0.1 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
     >>> macenko = Macenko()
     >>> macenko.normalise(tiles, target=macenko.fit(tiles[:1])).changed
     tensor([True, True])
@@ -176,7 +179,8 @@ class Macenko(_TwoStains):
     white: Annotated[float, Field(gt=0)] = 240.0
     """Level of 256 of light that passed no tissue."""
     background: Annotated[float, Field(ge=0)] = 0.15
-    """Pixels with a channel of lower optical density are background."""
+    """Pixels with any channel of lower optical density are background. Eosin lets red through: where it is pale, or the
+    glass is brighter than `white`, none of it counts and its colour is lost."""
     extremes: Annotated[float, Field(ge=0, lt=0.5)] = 0.01
     """Share of the tissue beyond each of the two directions."""
 
@@ -184,7 +188,7 @@ class Macenko(_TwoStains):
         return (pixels * (255 / self.white) + 1 / self.white).log_().neg_()
 
     def _colours(self, density: Tensor) -> Tensor:
-        return density.neg().exp_().mul_(self.white / 255).clamp_(0.0, 1.0)
+        return density.neg_().exp_().mul_(self.white / 255).clamp_(0.0, 1.0)
 
     def _tissue(self, pixels: Tensor, density: Tensor) -> Tensor:
         return density.amin(0) >= self.background
@@ -198,12 +202,15 @@ class Macenko(_TwoStains):
         along = torch.nn.functional.normalize(mean - normal * (normal @ mean), dim=0)
         across = torch.linalg.cross(normal, along)
         angles = torch.atan2(*(torch.stack([across, along]) @ density))
-        low = -quantile(torch.where(tissue, -angles, -math.inf), 1 - self.extremes, count)
-        high = quantile(torch.where(tissue, angles, -math.inf), 1 - self.extremes, count)
+        behind = (weight - 1) * 10  # takes the background's angles, of at most pi, out of the way
+        low = -quantile(behind - angles, 1 - self.extremes, count)
+        high = quantile(behind + angles, 1 - self.extremes, count)
         return along * low.cos() + across * low.sin(), along * high.cos() + across * high.sin()
 
     def _amounts(self, density: Tensor, stains: Stains) -> Tensor:
-        return torch.linalg.pinv(stains.vectors.to(density)) @ density
+        vectors = stains.vectors.to(density.device, torch.float64)
+        inverse: Tensor = torch.linalg.solve(vectors.mT @ vectors, vectors.mT)
+        return inverse.to(density) @ density
 
 
 class Vahadane(_TwoStains):
@@ -215,7 +222,8 @@ class Vahadane(_TwoStains):
     Source: Vahadane et al. 2016; background, floor and the two sparsities are those of StainTools. Differs: all of the
         chosen pixels at every step instead of mini-batches; tiles with too little tissue are returned as they came.
 
-    >>> tiles = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    >>> from medgraft.images.hed import hed_to_rgb
+    >>> tiles = hed_to_rgb(0.1 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
     >>> vahadane = Vahadane()
     >>> bool((vahadane.amounts(tiles, vahadane.fit(tiles)) >= 0).all())
     True
@@ -236,7 +244,7 @@ class Vahadane(_TwoStains):
         return pixels.clamp(min=1 / 255).log_().neg_()
 
     def _colours(self, density: Tensor) -> Tensor:
-        return density.neg().exp_().clamp_(0.0, 1.0)
+        return density.neg_().exp_().clamp_(0.0, 1.0)
 
     def _tissue(self, pixels: Tensor, density: Tensor) -> Tensor:
         return rgb_to_lab(pixels[None, :, None])[0, 0, 0] < GLASS
@@ -264,87 +272,6 @@ class Vahadane(_TwoStains):
         return lasso_of_two(density, stains.vectors.to(density), self.sparsity_of_amounts)
 
 
-class Reinhard(BaseModel):
-    """Match mean and standard deviation of CIELAB, over whole images.
-
-    Source: Reinhard et al. 2001, in CIELAB as is usual for tissue; `modified` is Roy et al. 2021. Differs: values are
-        never rounded; tiles with too little tissue are returned as they came.
-
-    >>> tiles = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    >>> reinhard = Reinhard()
-    >>> own = reinhard.normalise(tiles[:1], target=reinhard.fit(tiles[:1])).images
-    >>> bool(torch.allclose(own, tiles[:1], atol=1e-5))
-    True
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    modified: bool = False
-    """Only shift a and b; stretch lightness about its own mean, by the spread it lacks or else by 5 %."""
-    least_tissue: Share = 0.01
-    """Least share of pixels below lightness 80."""
-
-    def fit(self, images: Tensor) -> LabStatistics:
-        """Mean and spread of one image or, over the pixels of all, of a set.
-
-        Args:
-            images: (B, 3, H, W) float in [0, 1].
-
-        Returns: the statistics, float64.
-
-        Raises:
-            ShapeError: the images are no float RGB images.
-            DataError: values lie outside [0, 1], or all images together hold too little tissue.
-        """
-        found = [(_statistics(lab), _tissue_share(lab)) for lab in map(_lab, _checked("Reinhard", images))]
-        if not found or sum(share for _, share in found) < self.least_tissue * len(found):
-            raise _no_tissue("Reinhard")
-        means = torch.stack([each.mean for each, _ in found])
-        variances = torch.stack([each.sd**2 for each, _ in found])
-        spread = variances.mean(0) + means.var(0, correction=0)  # all images have the same number of pixels
-        return LabStatistics(means.mean(0), spread.sqrt())
-
-    def normalise(
-        self, images: Tensor, target: LabStatistics, source: LabStatistics | None = None
-    ) -> Normalised:
-        """Give images the mean and spread of a reference.
-
-        Args:
-            images: (B, 3, H, W) float in [0, 1].
-            target: statistics of the reference, from `fit`.
-            source: statistics of these images, from `fit` on all tiles of their slide or region; every image is then
-                changed. None takes each image's own and leaves those with too little tissue.
-
-        Returns: the images, clipped to [0, 1], and which were changed.
-
-        Raises:
-            ShapeError: the images are no float RGB images.
-            DataError: values lie outside [0, 1].
-        """
-        result, changed = images.clone(), torch.ones(len(images), dtype=torch.bool)
-        for row, image in enumerate(_checked("Reinhard", images)):
-            lab = _lab(image)
-            if source is None and _tissue_share(lab) < self.least_tissue:
-                changed[row] = False
-                continue
-            own = _statistics(lab) if source is None else source
-            gain, mean = self._gain_and_mean(own, LabStatistics(*(each.to(own.mean) for each in target)))
-            shift = mean - own.mean * gain
-            matched = lab.mul_(gain.to(lab)[:, None, None]).add_(shift.to(lab)[:, None, None])
-            result[row] = lab_to_rgb(matched[None])[0]
-        return Normalised(result, changed)
-
-    def _gain_and_mean(self, own: LabStatistics, target: LabStatistics) -> tuple[Tensor, Tensor]:
-        if not self.modified:
-            flat = own.sd < FLAT
-            return torch.where(flat, 1.0, target.sd / torch.where(flat, 1.0, own.sd)), target.mean
-        lack = (target.sd[0] - own.sd[0]) / target.sd[0].clamp(min=FLAT)
-        gain, mean = torch.ones_like(own.sd), target.mean.clone()
-        gain[0] += torch.where(lack > 0, lack, 0.05)
-        mean[0] = own.mean[0]
-        return gain, mean
-
-
 def lasso_of_two(values: Tensor, atoms: Tensor, sparsity: float) -> Tensor:
     """Solve min over h >= 0 of 1/2 |v - atoms h|^2 + sparsity * sum(h) for every v, exactly.
 
@@ -362,7 +289,7 @@ def lasso_of_two(values: Tensor, atoms: Tensor, sparsity: float) -> Tensor:
     """
     one, other = (atoms.mT @ values).sub_(sparsity)
     cosine = atoms[:, 0] @ atoms[:, 1]
-    # Atoms at an acute angle: where the free solution is negative in one place, that place is 0 and the other is on its own.
+    # The angle is acute: where the free solution is negative in one place, that is 0 and the other stands alone.
     first = ((one - cosine * other) / (1 - cosine**2).clamp(min=1e-6)).clamp_(min=0)
     second = (other - cosine * first).clamp_(min=0)
     return torch.stack([(one - cosine * second).clamp_(min=0), second])
@@ -376,12 +303,19 @@ def quantile(values: Tensor, share: float, count: int | None = None) -> Tensor:
     """
     rank = (1 - share) * ((len(values) if count is None else count) - 1)
     above = math.floor(rank)
-    top = values.topk(min(above + 2, len(values))).values
-    return torch.lerp(top[above], top[min(above + 1, len(top) - 1)], rank - above)
+    needed = min(above + 2, len(values))
+    if BLOCK * needed < len(values):
+        # The k largest values stand in the k blocks with the largest maxima; a block is a column here.
+        whole = len(values) // BLOCK * BLOCK
+        blocks = values[:whole].view(BLOCK, -1)
+        best = blocks.amax(0).topk(needed, sorted=False).indices
+        values = torch.cat([blocks[:, best].flatten(), values[whole:]])
+    top = values.topk(needed).values
+    return torch.lerp(top[above], top[needed - 1], rank - above)
 
 
-def _checked(who: str, images: Tensor) -> Tensor:
-    """Images in float32 or more, if they are what they should be."""
+def checked(who: str, images: Tensor) -> Tensor:
+    """Images in float32 or more, if they are float RGB in [0, 1]; else ShapeError or DataError."""
     check_rgb(who, images)
     if images.numel() > 0:
         low, high = (float(end) for end in images.aminmax())
@@ -393,21 +327,13 @@ def _checked(who: str, images: Tensor) -> Tensor:
     return images.float() if images.element_size() < 4 else images
 
 
-def _no_tissue(who: str) -> DataError:
+def _full_precision(images: Tensor) -> torch.autocast:
+    return torch.autocast(images.device.type, enabled=False)
+
+
+def no_tissue(who: str) -> DataError:
+    """The error for images from which nothing can be fitted."""
     return DataError(
         who, "images with tissue of two colours", "these are (almost) background, or of one colour",
         "Fit images with more tissue, or pass more tiles at once.",
     )  # fmt: skip
-
-
-def _lab(image: Tensor) -> Tensor:
-    return rgb_to_lab(image[None])[0]
-
-
-def _tissue_share(lab: Tensor) -> float:
-    return float((lab[0] < GLASS).sum()) / lab[0].numel()
-
-
-def _statistics(lab: Tensor) -> LabStatistics:
-    variance, mean = torch.var_mean(lab.flatten(1), 1, correction=0)
-    return LabStatistics(mean.double(), variance.double().sqrt())
