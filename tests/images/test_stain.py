@@ -296,6 +296,18 @@ def test_one_colour_holds_no_two_stains_but_can_be_shifted() -> None:
     torch.testing.assert_close(rgb_to_lab(moved)[0, :, 0, 0], target.mean, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("normaliser", [Macenko(), Vahadane()])
+def test_a_stain_that_a_slide_lacks_is_amplified_no_further_than_from_a_faint_one(
+    normaliser: Macenko | Vahadane,
+) -> None:
+    images, target = tissue()[0], normaliser.fit(tissue()[0])
+    lacking, faint = (
+        target._replace(strengths=torch.tensor([1.0, least], dtype=torch.float64)) for least in (0.0, 0.01)
+    )
+    changed = normaliser.normalise(images, target, lacking).images
+    assert torch.equal(changed, normaliser.normalise(images, target, faint).images)
+
+
 def test_white_stays_white() -> None:
     images = tissue()[0]
     vahadane = Vahadane()
