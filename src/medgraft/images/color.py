@@ -1,10 +1,11 @@
-"""Change brightness values; every function works on images in [0, 1] and stays there."""
+"""Change brightness values of images in [0, 1], which stay there; what all conversions of colour share."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from medgraft.errors import ShapeError
 from medgraft.images.preparation import LUMINANCE
 
 
@@ -96,6 +97,42 @@ def equalise(images: Tensor) -> Tensor:
     # One channel at a time, because torchvision takes only one or three.
     even: Tensor = equalize_image(levels.reshape(-1, 1, levels[0, 0, ..., 0].numel(), levels.shape[-1]))
     return even.reshape(images.shape).to(images.dtype) / 255
+
+
+def check_rgb(who: str, images: Tensor) -> None:
+    """Refuse what is not (B, 3, H, W) float.
+
+    >>> check_rgb("rgb_to_lab", torch.zeros(1, 3, 8, 8))
+    """
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ShapeError(
+            who, "float images (B, 3, H, W) with red, green and blue in [0, 1]",
+            f"got {images.dtype} {tuple(images.shape)}",
+            "Divide integers by their greatest value; grey images have no stains and no hue.",
+        )  # fmt: skip
+
+
+def mix_channels(channels: Tensor, weights: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Multiply each pixel by a matrix, at full precision even where autocast is on.
+
+    Args:
+        channels: (B, C, *spatial) float.
+        weights: (K, C), or (B, K, C) for one matrix per image.
+        offset: (K,) or (B, K), added to each pixel; None adds nothing.
+
+    Returns: (B, K, *spatial), a new tensor in the dtype of `channels`.
+
+    >>> mix_channels(torch.ones(1, 2, 1, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0]])).flatten()
+    tensor([3., 7.])
+    """
+    count, kept = len(channels), weights.shape[-2]
+    with torch.autocast(channels.device.type, enabled=False):
+        rows, matrices = channels.flatten(2), weights.to(channels).expand(count, -1, -1)
+        if offset is None:
+            mixed = matrices @ rows
+        else:
+            mixed = torch.baddbmm(offset.to(channels).expand(count, kept)[..., None], matrices, rows)
+    return mixed.reshape(count, kept, *channels.shape[2:])
 
 
 def _spread(factor: Tensor, images: Tensor) -> Tensor:
