@@ -117,7 +117,9 @@ def test_the_labeller_finds_every_type_on_bare_skin() -> None:
             everywhere, lightest = skin_tone_of_skin(picture), skin_tone_at_border(picture)
             assert everywhere.fitzpatrick == lightest.fitzpatrick == fitzpatrick
             assert everywhere.angle == pytest.approx(subject.angle, abs=0.6)
-            assert -0.1 < lightest.angle - subject.angle < 3.5  # skin is not even, and the lightest box counts
+            assert (
+                -0.1 < lightest.angle - subject.angle < 3.5
+            )  # skin is not even, and the lightest box counts
 
 
 def test_measured_angles_fall_as_melanin_rises() -> None:
@@ -223,6 +225,19 @@ def test_more_colours_make_a_lesion_more_colourful() -> None:
         pictures = [photograph(subject_of(2, number), lesion) for number in range(6)]
         spread.append(np.mean([lab(each[24:40, 24:40]).std(axis=(0, 1)).sum() for each in pictures]))
     assert spread[0] * 1.5 < spread[1] < spread[2]
+
+
+def test_all_colours_are_those_of_their_names() -> None:
+    lesion, brown = (Lesion(0.0, 0.0, colours, 8.4) for colours in (5, 1))
+    found, plain = (
+        np.concatenate(
+            [lab(photograph(subject_of(1, n), each))[26:38, 26:38].reshape(-1, 3) for n in range(6)]
+        )
+        for each in (lesion, brown)
+    )
+    assert found[:, 0].min() < 35 and plain[:, 0].min() > 50  # black
+    assert found[:, 2].min() < 0 < plain[:, 2].min()  # blue-grey
+    assert found[:, 1].max() > plain[:, 1].max() + 5  # red
 
 
 def test_hair_ruler_and_light_come_from_the_site() -> None:
