@@ -131,7 +131,10 @@ def test_own_sites_can_be_given():
         ({"name": "ct_chest"}, "one of mr_brain, mr_prostate, chest_film"),
         ({"name": "chest_film", "task": "zones"}, "a task among acute, screening"),
         ({"name": "chest_film", "sites": ["t2"]}, "sites among clinic, ward, film"),
-        ({"name": "chest_film", "volumes": True}, "volumes=False, but it got True, and a film has no depth"),
+        (
+            {"name": "chest_film", "volumes": True},
+            "volumes=False, but it got True, and its images have no depth",
+        ),
         ({"name": "chest_film", "sites": {"mine": {"kilovolts": 20}}}, "medgraft.phantoms.XraySite"),
         ({"name": "chest_film", "sites": {"mine": BRAIN_SITES["t2"]}}, "The site mine"),
         ({"task": "zones"}, "a task among brain, tissue, hippocampus"),

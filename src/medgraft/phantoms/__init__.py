@@ -2,6 +2,16 @@
 
 from medgraft.phantoms.cohort import load_phantom
 from medgraft.phantoms.mr_sites import BRAIN_SITES, PROSTATE_SITES, Site
+from medgraft.phantoms.skin_sites import SKIN_SITES, SkinSite
 from medgraft.phantoms.xray_sites import XRAY_SITES, XraySite
 
-__all__ = ["BRAIN_SITES", "PROSTATE_SITES", "XRAY_SITES", "Site", "XraySite", "load_phantom"]
+__all__ = [
+    "BRAIN_SITES",
+    "PROSTATE_SITES",
+    "SKIN_SITES",
+    "XRAY_SITES",
+    "Site",
+    "SkinSite",
+    "XraySite",
+    "load_phantom",
+]

@@ -15,15 +15,18 @@ from medgraft.phantoms.chest_films import CHEST_FILM
 from medgraft.phantoms.mr_sites import Site
 from medgraft.phantoms.mr_slices import MR_BRAIN, MR_PROSTATE
 from medgraft.phantoms.phantom import Phantom, Request, Taken
+from medgraft.phantoms.skin import SKIN_LESION
+from medgraft.phantoms.skin_sites import SkinSite
 from medgraft.phantoms.xray_sites import XraySite
 
-Task = Literal["brain", "tissue", "hippocampus", "gland", "zones", "acute", "screening"]
+Task = Literal["brain", "tissue", "hippocampus", "gland", "zones", "acute", "screening", "lesion"]
 SPLITS = ("train", "test", "train", "test", "validation", "train", "test", "train", "test", "train")
 """Of ten subjects that follow one another: so a subject's split does not depend on how many there are."""
 PHANTOMS: Mapping[str, Phantom] = {
     "mr_brain": MR_BRAIN,
     "mr_prostate": MR_PROSTATE,
     "chest_film": CHEST_FILM,
+    "skin_lesion": SKIN_LESION,
 }
 
 
@@ -34,7 +37,7 @@ def load_phantom(
     slices: int = 6,
     side: int = 64,
     seed: int = 0,
-    sites: Sequence[str] | Mapping[str, Site | XraySite | Mapping[str, Any]] | None = None,
+    sites: Sequence[str] | Mapping[str, Site | XraySite | SkinSite | Mapping[str, Any]] | None = None,
     task: Task | None = None,
     volumes: bool = False,
     travelling: bool = False,
@@ -43,19 +46,20 @@ def load_phantom(
 
     Args:
         name: mr_brain, with the tasks brain, tissue and hippocampus; mr_prostate, with gland and zones; chest_film,
-            with acute and screening, two sets of labels that have one in common.
+            with acute and screening, two sets of labels that have one in common; skin_lesion, with lesion.
         subjects: at each site. Half of them are for training, a tenth for validation, the others for testing.
         slices: axial slices of each subject: at heights of its own, or of a volume evenly apart. Of chest_film: films
-            of each subject, taken at different times: the same chest with other findings.
+            of each subject, taken at different times: the same chest with other findings. Of skin_lesion: lesions.
         side: pixels along each edge of a slice or film, 16 to 512; 64 and 96 are usual.
         seed: other seeds give other subjects. Subjects do not depend on how many there are, nor on other sites.
         sites: names among the phantom's sites, or settings of your own by name (a `Site`, of chest_film an
-            `XraySite`, or what makes one); None takes all the phantom has.
+            `XraySite`, of skin_lesion a `SkinSite`, or what makes one); None takes all the phantom has.
         task: what is segmented, or which findings are labelled; None takes the first of the phantom.
-        volumes: one volume (D, H, W) per subject instead of slices (H, W); not of chest_film.
+        volumes: one volume (D, H, W) per subject instead of slices (H, W); not of chest_film and skin_lesion.
         travelling: the same subjects are scanned at every site; otherwise every site has its own.
 
-    Returns: a cohort in memory, uint8, of kind `segment` (of chest_film `multilabel`), with patients, sites, splits and
+    Returns: a cohort in memory, uint8, of kind `segment` (of chest_film `multilabel`, of skin_lesion `classify`, in
+        colour, each image's Fitzpatrick type and cues among the attributes), with patients, sites, splits and
         spacings; its notes say that it is simulated, and so does every report.
 
     Raises:
@@ -84,7 +88,7 @@ def load_phantom(
         raise SettingsError(
             f"The phantom {name}",
             "volumes=False",
-            "it got True, and a film has no depth",
+            "it got True, and its images have no depth",
             "Leave volumes out.",
         )
     taken: list[Taken] = []
@@ -95,7 +99,9 @@ def load_phantom(
             request = Request(name, seed, subject, site, settings, chosen_task, slices, side, volumes)
             taken.append(phantom.take(request))
             row = {"patient": subject, "site": site, "split": SPLITS[number % len(SPLITS)]}
-            rows += [row | {"spacing_mm": taken[-1].spacing_mm}] * len(taken[-1].images)
+            for index in range(len(taken[-1].images)):
+                known = {column: values[index] for column, values in taken[-1].attributes.items()}
+                rows.append(row | {"spacing_mm": taken[-1].spacing_mm} | known)
     return _cohort(name, phantom, phantom.tasks[chosen_task], taken, pd.DataFrame(rows))
 
 
@@ -148,15 +154,16 @@ def _site(name: str, kind: type[BaseModel], settings: BaseModel | Mapping[str, A
 def _cohort(
     name: str, phantom: Phantom, classes: tuple[str, ...], taken: list[Taken], rows: pd.DataFrame
 ) -> Cohort:
+    images = np.concatenate([found.images for found in taken])
     return Cohort.from_arrays(
-        np.concatenate([found.images for found in taken])[..., None],
+        images if phantom.coloured else images[..., None],
         np.concatenate([found.truth for found in taken]),
         kind=phantom.kind,
         classes=classes,
         patients=rows["patient"].tolist(),
         sites=rows["site"].tolist(),
         split=rows["split"].tolist(),
-        attributes=rows[["spacing_mm"]],
+        attributes=rows.drop(columns=["patient", "site", "split"]),
         name=name,
         notes={"simulated": phantom.sentence, "licence": phantom.licence, "source": phantom.source},
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,14 +37,16 @@ class Request(NamedTuple):
 class Taken(NamedTuple):
     """The images of a request, and their truth.
 
-    images: (N, H, W) uint8; a volume is (1, D, H, W).
+    images: (N, H, W) uint8, of coloured phantoms (N, H, W, 3); a volume is (1, D, H, W).
     truth: as `Cohort.from_arrays` takes it, N first.
     spacing_mm: of the image's axes, in words.
+    attributes: what else is known of each image, by name.
     """
 
     images: np.ndarray
     truth: np.ndarray
     spacing_mm: str
+    attributes: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 class Phantom(NamedTuple):
@@ -56,6 +59,7 @@ class Phantom(NamedTuple):
     take: makes the images.
     has_volumes: whether one volume per subject can be asked for.
     sentence, licence, source: for the notes of every cohort.
+    coloured: whether images have red, green and blue.
     """
 
     kind: Kind
@@ -67,3 +71,4 @@ class Phantom(NamedTuple):
     sentence: str
     licence: str
     source: str
+    coloured: bool = False
