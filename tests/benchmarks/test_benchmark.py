@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
+import threading
 import time
 from pathlib import Path
 
@@ -300,6 +302,37 @@ def test_a_cell_that_another_process_computes_is_left_to_it(grid, tmp_path):
         with store.claimed(cell.key) as again:
             assert not again
     assert run_cell(cell, store, Stop()) == "done"
+
+
+def test_a_source_that_another_process_trains_is_waited_for(grid, tmp_path):
+    some = grid(trained=True)
+    plan, store = make_plan(some), Store(tmp_path / "out")
+    (source,) = (cell.key for cell in plan.cells.values() if cell.purpose == "train a source")
+    given_up = threading.Event()
+
+    def hold() -> None:
+        with store.claimed(source) as mine:
+            assert mine
+            held.set()
+            given_up.wait(4)
+
+    held, other = threading.Event(), threading.Thread(target=hold)
+    other.start()
+    held.wait()
+
+    def tell_too_long(*_: object) -> None:
+        raise TimeoutError("the grid waits for a source that nobody trains any more")
+
+    before = signal.signal(signal.SIGALRM, tell_too_long)
+    signal.alarm(90)
+    try:
+        evidence = mg.benchmark(some, tmp_path / "out")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        given_up.set()
+        other.join()
+    assert (evidence.tables["grid"]["state"] == "finished").all()
 
 
 @pytest.mark.slow

@@ -140,9 +140,9 @@ class _Work:
                         later.append(cell)
                     elif not self._settled(cell, ended, advance):
                         waiting.append(cell)
-                if later and not under_way and not waiting:
+                if later and not under_way:  # what waits may wait for one of these
                     time.sleep(1.0)
-                    waiting, later = later, []
+                    waiting, later = [*later, *waiting], []
         finally:
             runner.close()
 
