@@ -308,6 +308,7 @@ def test_a_source_that_another_process_trains_is_waited_for(grid, tmp_path):
     some = grid(trained=True)
     plan, store = make_plan(some), Store(tmp_path / "out")
     (source,) = (cell.key for cell in plan.cells.values() if cell.purpose == "train a source")
+    store.begin(plan.grid.model_dump(mode="json"))
     given_up = threading.Event()
 
     def hold() -> None:
