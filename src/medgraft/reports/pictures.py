@@ -17,7 +17,8 @@ from medgraft.reports.wording import percent
 LONGEST_SIDE = 320
 PNG_LIMIT = 30_000
 SHOWN = 12
-SHOWN_ELSEWHERE = ("examples_of_matched_clusters/",)
+MATCHED_CLUSTERS = "examples_of_matched_clusters"
+"""Pictures that stand beside the clusters, not among those recorded on the way."""
 
 
 class Example(NamedTuple):
@@ -87,7 +88,7 @@ def recorded_pictures(evidence: Evidence) -> list[tuple[str, str]]:
     return [
         (name, data_uri(image))
         for name, image in evidence.images.items()
-        if name not in known and not name.startswith(SHOWN_ELSEWHERE)
+        if name not in known and not name.startswith(f"{MATCHED_CLUSTERS}/")
     ]
 
 

@@ -11,7 +11,7 @@ from medgraft.evidence import Evidence
 from medgraft.reports.charts import INK, MUTED, STAND_INS, Chart, colour_of, make_figure, to_svg
 from medgraft.reports.grids.charts import Key
 from medgraft.reports.panels import SEEDED
-from medgraft.reports.pictures import data_uri
+from medgraft.reports.pictures import MATCHED_CLUSTERS, data_uri
 from medgraft.reports.planes import Dots, draw_plane
 from medgraft.reports.wording import number, percent
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CLUSTERS, ALIGNMENT = "clusters", "alignment"
-EXAMPLES = "examples_of_matched_clusters"
 WIDEST = 1200
 """Pixels of the picture of examples, a column for each cluster."""
 COLUMNS = {
@@ -97,7 +96,7 @@ def _told(evidence: Evidence, one: Alignment, several: list[bool], images: bool)
     clusters = evidence.tables.get(f"{CLUSTERS}/{place}", pd.DataFrame())
     if not set(clusters.columns) >= COLUMNS[CLUSTERS]:
         clusters = pd.DataFrame({"when": []})
-    picture = evidence.images.get(f"{EXAMPLES}/{place}")
+    picture = evidence.images.get(f"{MATCHED_CLUSTERS}/{place}")
     return SiteClusters(
         title,
         [

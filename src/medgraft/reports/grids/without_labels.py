@@ -74,7 +74,7 @@ def without_labels(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> W
         metric=metric,
         sentences=_sentences(every, own, names, describe_score(metric).label),
         methods=[(name, _time(own, name)) for name in names],
-        pairs=_pairs(own, names),
+        pairs=_pairs(own, names, metric),
         charts=_charts(own, keys, describe_score(metric).label),
         legend=list(keys.values()),
         price=_price(every),
@@ -86,15 +86,15 @@ def _time(own: Sequence[Gain], method: str) -> str:
     return duration(sum(seconds) / len(seconds)) if seconds else ""
 
 
-def _pairs(own: Sequence[Gain], names: Sequence[str]) -> list[Pair]:
+def _pairs(own: Sequence[Gain], names: Sequence[str], metric: str) -> list[Pair]:
     """Sources at targets, the one that fell furthest first."""
     scores = [score for one in own for score in (one.before, one.after)]
     low, width = min(scores), max(max(scores) - min(scores), 1e-12)
-    falling = sum((one.after - one.before) * one.gain for one in own) < 0  # less is better
+    less_is_better = describe_score(metric).higher_is_better is False
 
     def cell(value: float, gain: str = "", verdict: str = "") -> PairCell:
         share = (value - low) / width
-        return PairCell(number(value), gain, verdict, 1 - share if falling else share)
+        return PairCell(number(value), gain, verdict, 1 - share if less_is_better else share)
 
     places: dict[tuple[str, str, str], dict[str, Gain]] = {}
     for one in own:
