@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -34,6 +35,8 @@ RGB = 3
 
 def make_cohort(kind: Kind, site: str = "A", patients: int = 12, size: int = 32, seed: int = 0) -> Cohort:
     """A made-up cohort: two grey images per patient, a bright disc whose size and place the truth tells.
+
+    Its attribute `camera`, old or new, has nothing to do with the rest.
 
     Args:
         kind: `classify` and `multilabel` have classes small, large; `segment` background, disc; `encode` no truth.
@@ -73,6 +76,9 @@ def make_cohort(kind: Kind, site: str = "A", patients: int = 12, size: int = 32,
         classes=classes,
         patients=[f"{site}{index // 2}" for index in range(2 * patients)],
         sites=[site] * (2 * patients),
+        attributes=pd.DataFrame(
+            {"camera": [("old", "new", "new")[index // 2 % 3] for index in range(2 * patients)]}
+        ),
         split=[split[index // 2] for index in range(2 * patients)],
         name=f"made-up site {site}",
     )

@@ -43,6 +43,7 @@ class Supervised(Objective):
         penalty: model -> scalar, added to the loss; it may hold tensors of its own, but nothing to learn.
         rates: learning rates per tensor instead of per block, measured before each epoch; None keeps the blocks'.
         pixel_weights: weighs the pixels of augmented batches, of masks only; None passes the criterion no weights.
+        row_tensors: further facts of each row of the cohort, (N, ...) by name, that come with every batch.
     """
 
     loss_is_sample_mean = True
@@ -62,8 +63,10 @@ class Supervised(Objective):
         penalty: nn.Module | None = None,
         rates: RelativeGradientRates | None = None,
         pixel_weights: PixelWeights | None = None,
+        row_tensors: Mapping[str, Tensor] | None = None,
     ) -> None:
         super().__init__(model)
+        self.row_tensors = dict(row_tensors or {})
         self.penalty, self.rates, self.pixel_weights = penalty, rates, pixel_weights
         self.loader, self.criterion, self.augmentation = loader, criterion, augmentation
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
@@ -100,7 +103,8 @@ class Supervised(Objective):
             batch = load_batch(self.loader, rows, generator)
             assert batch.truth is not None
             images, truth = self.augmented(batch.images, batch.truth, generator)
-            yield Step({"images": images, "truth": truth})
+            known = {name: values[batch.rows] for name, values in self.row_tensors.items()}
+            yield Step({"images": images, "truth": truth, **known})
 
     def augmented(self, images: Tensor, truth: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A batch after augmentation, masks moved like their images."""

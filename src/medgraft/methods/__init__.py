@@ -2,13 +2,17 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
-from medgraft.methods.unseen import Fourier
+from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier
 
 __all__ = [
     "AIVA",
+    "CLGR",
+    "ERM",
     "L2SP",
+    "LNTL",
     "MMTL",
     "OCTL",
+    "TABE",
     "AdaBN",
     "AdaptSegNet",
     "Colorization",

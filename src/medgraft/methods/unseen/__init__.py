@@ -1,5 +1,7 @@
 """Methods for a target of which nothing is seen before its images are predicted."""
 
+from medgraft.methods.unseen.debias import CLGR, LNTL, TABE
+from medgraft.methods.unseen.erm import ERM
 from medgraft.methods.unseen.fourier import Fourier
 
-__all__ = ["Fourier"]
+__all__ = ["CLGR", "ERM", "LNTL", "TABE", "Fourier"]
