@@ -85,6 +85,7 @@ def test_the_example_is_found_beside_ours(example):
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "tabe",
     ]
     assert plugins.resolve_method("nearest_mean", {"temperature": 3}).temperature == 3
     assert plugins.setting_docs(example)["temperature"].startswith("Larger values")
@@ -141,6 +142,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "tabe",
     ]
     assert "'broken' of rotten-plugin" in caplog.text
     assert plugins.resolve_method("fine_tune").name == "fine_tune"
