@@ -38,18 +38,23 @@ AugmentationChoice = Annotated[Augmentation | None, BeforeValidator(_preset)]
 """A setting: an augmentation, the name of a preset, or None."""
 
 
-class OnImages(MethodSettings):
-    """What all methods that train on a target's labelled images let choose about these images."""
+class OnWholeImages(MethodSettings):
+    """What methods that train let choose about their images, which the network sees whole."""
 
     size: tuple[int, ...] | None = None
     """(H, W) in pixels to resize images to, (D, H, W) of volumes; None keeps the source model's."""
     preparation: PreparationChanges = Setting(default_factory=dict)
     """Other changes to how the source model prepares images: `spacing`, `intensity`, `window`, `patch`, `slices`,
     `channels`; see `Preparation`."""
-    foreground: float = Setting(default=FOREGROUND, ge=0, le=1)
-    """Of volumes and patches, share of samples that must show a class other than the first."""
     augmentation: AugmentationChoice = Augmentation()
     """None trains on images as they are."""
+
+
+class OnImages(OnWholeImages):
+    """What methods let choose that also train on volumes and patches."""
+
+    foreground: float = Setting(default=FOREGROUND, ge=0, le=1)
+    """Of volumes and patches, share of samples that must show a class other than the first."""
 
 
 def graft(

@@ -13,15 +13,14 @@ from torch.nn import functional
 from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
 from medgraft.engine.loop import fit
-from medgraft.engine.method import Needs
 from medgraft.engine.optimizers import ParamGroup
-from medgraft.engine.patches import Patches, open_rows
+from medgraft.engine.patches import FOREGROUND, Patches, open_rows
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion
 from medgraft.errors import DataError
-from medgraft.methods.graft import OnImages, graft
-from medgraft.methods.unlabelled.two_sites import SourceLoss, TwoSites
+from medgraft.methods.graft import graft
+from medgraft.methods.unlabelled.two_sites import BetweenSites, TwoSites
 from medgraft.models.discriminator import Discriminator
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model, evaluation_mode
@@ -30,7 +29,7 @@ from medgraft.types import Kind, Loss, Progress, Step
 LossForm = Literal["cross_entropy", "least_squares"]
 
 
-class AdaptSegNet(OnImages):
+class AdaptSegNet(BetweenSites):
     """Train on the source's masks while a second network must not be able to tell target predictions from source ones.
 
     The second network, the discriminator, sees the class probabilities of whole images and learns in turn with the
@@ -58,8 +57,8 @@ class AdaptSegNet(OnImages):
     """Learning rate of the discriminator (Adam) at the top of the curve, which is that of `schedule`."""
     discriminator_width: int = Setting(default=64, ge=1)
     """Channels of the discriminator's first convolution."""
-    loss: SourceLoss = None
-    """On the source's masks; None takes the usual loss, Dice and cross-entropy. `risk_map` needs target truth."""
+    foreground: float = Setting(default=FOREGROUND, ge=0, le=1)
+    """Of volumes and patches of the source, share of samples that must show a class other than the first."""
     schedule: Schedule = Schedule(
         epochs=50,
         steps_per_epoch=100,
@@ -72,16 +71,6 @@ class AdaptSegNet(OnImages):
         power=0.9,
     )
     """Training of the segmenter, by default as published. `batch_size` images come from each side."""
-
-    @property
-    def needs(self) -> Needs:
-        """Labelled source images and target images; patients where the cohorts name them."""
-        return Needs.of(
-            source=("images", "truth"),
-            target=("images",),
-            optional_source=("patients",),
-            optional_target=("patients",),
-        )
 
     def adapt(self, model: Model, task: Task, run: Run) -> Model:
         """Train a copy of the model against a discriminator.

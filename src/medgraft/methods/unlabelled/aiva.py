@@ -10,16 +10,16 @@ from pydantic import model_validator
 from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
 from medgraft.engine.loop import fit
-from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.method import Needs
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import DataError
-from medgraft.methods.graft import AugmentationChoice, PreparationChanges, graft
+from medgraft.methods.graft import AugmentationChoice, graft
 from medgraft.methods.scope import trained_blocks
 from medgraft.methods.unlabelled.aligned_sites import AlignedSites, ClusterSettings
 from medgraft.methods.unlabelled.alignment_loss import Reduction
 from medgraft.methods.unlabelled.representing_layer import representing_layer
-from medgraft.methods.unlabelled.two_sites import SourceLoss, both_cohorts, refuse_windows
+from medgraft.methods.unlabelled.two_sites import BetweenSites, SourceLoss, both_cohorts, refuse_windows
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
 from medgraft.types import Kind
@@ -28,7 +28,7 @@ PER_CLUSTER = 3
 """Target images per cluster in a batch, on average, below which a cluster's mean says little."""
 
 
-class AIVA(MethodSettings):
+class AIVA(BetweenSites):
     """Pull clusters of unlabelled target images to the matching clusters of the labelled source images (AIVA).
 
     Once per period, the images of both sites are laid out in one plane by their inner features, each site is divided
@@ -75,15 +75,11 @@ class AIVA(MethodSettings):
     """GiB that the features of all images may take; more is refused."""
     scope: Literal["all"] | tuple[str, ...] = "all"
     """What is trained: everything, or blocks by name. The published code leaves out most of the decoder."""
-    size: tuple[int, ...] | None = None
-    """(H, W) in pixels to resize images to; None keeps the source model's."""
-    preparation: PreparationChanges = Setting(default_factory=dict)
-    """Other changes to how the source model prepares images, see `Preparation`."""
     augmentation: AugmentationChoice = None
     """Of source images only: target images stay as they were when they were clustered."""
     loss: SourceLoss = None
-    """Of source images; None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's kind. The
-    paper has cross-entropy."""
+    """Of source images; None takes the usual one of the task's kind, of masks Dice and cross-entropy; the paper has
+    cross-entropy."""
     schedule: Schedule = Schedule(
         epochs=14,
         steps_per_epoch=250,

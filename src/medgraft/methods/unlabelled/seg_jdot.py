@@ -11,15 +11,14 @@ from torch import Tensor
 from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
 from medgraft.engine.loop import fit
-from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion
-from medgraft.images.augmentation import Augmentation
-from medgraft.methods.graft import AugmentationChoice, PreparationChanges, graft
+from medgraft.methods.graft import graft
 from medgraft.methods.unlabelled.representing_layer import representing_layer
 from medgraft.methods.unlabelled.transport import feature_costs, label_costs, transport_plan
 from medgraft.methods.unlabelled.two_sites import (
+    BetweenSites,
     SourceLoss,
     TwoSites,
     both_cohorts,
@@ -31,7 +30,7 @@ from medgraft.models.model import Model
 from medgraft.types import Kind, Loss, Progress, Step
 
 
-class SegJDOT(MethodSettings):
+class SegJDOT(BetweenSites):
     """Pair the source and target images of a batch by optimal transport, and let pairs agree in features and labels.
 
     A pair costs the distance of its inner features and the cross-entropy of the target's prediction against the
@@ -59,12 +58,6 @@ class SegJDOT(MethodSettings):
     at: str | None = None
     """Inner layer whose map, flattened, represents an image. None takes, of a U-Net, what comes after the first
     convolution of the bottleneck, its norm and ReLU; of classifiers the features before the head."""
-    size: tuple[int, ...] | None = None
-    """(H, W) in pixels to resize images to; None keeps the source model's."""
-    preparation: PreparationChanges = Setting(default_factory=dict)
-    """Other changes to how the source model prepares images, see `Preparation`."""
-    augmentation: AugmentationChoice = Augmentation()
-    """Of the images of both sites; None trains on images as they are."""
     loss: SourceLoss = None
     """On the source's truth; None takes the usual one, of masks Dice and cross-entropy. Of pairs it is always
     cross-entropy, which takes over nothing but `ignore_label`."""
@@ -78,16 +71,6 @@ class SegJDOT(MethodSettings):
         shape="constant",
     )
     """`batch_size` images come from each side: the more, the better they can be paired."""
-
-    @property
-    def needs(self) -> Needs:
-        """Labelled source images and target images; patients where the cohorts name them."""
-        return Needs.of(
-            source=("images", "truth"),
-            target=("images",),
-            optional_source=("patients",),
-            optional_target=("patients",),
-        )
 
     def adapt(self, model: Model, task: Task, run: Run) -> Model:
         """Train a copy of the model on the source and on pairs; classes are the source's.

@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
 from medgraft.engine.loading import AHEAD, Loader, prefetch
+from medgraft.engine.method import Needs
 from medgraft.engine.patches import Patches, draw_batch, drawing_chances
 from medgraft.engine.predict import needs_windows
 from medgraft.engine.run import Run
@@ -18,6 +19,7 @@ from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised
 from medgraft.errors import DataError
 from medgraft.images.augmentation import Augmentation
+from medgraft.methods.graft import AugmentationChoice, OnWholeImages
 from medgraft.models.losses import LossSettings
 from medgraft.models.model import Model
 from medgraft.types import Progress, Step
@@ -31,6 +33,26 @@ def _no_risk_map(loss: LossSettings | None) -> LossSettings | None:
 
 SourceLoss = Annotated[LossSettings | None, AfterValidator(_no_risk_map)]
 """A setting: the loss on the source's truth; None takes the usual one of the task's kind."""
+
+
+class BetweenSites(OnWholeImages):
+    """What methods let choose that train on labelled source images and unlabelled target images at once."""
+
+    augmentation: AugmentationChoice = Augmentation()
+    """Of the images of both sites; None trains on images as they are."""
+    loss: SourceLoss = None
+    """On the source's truth; None takes cross-entropy, binary cross-entropy or Dice + cross-entropy, by the task's
+    kind. `risk_map` needs target truth."""
+
+    @property
+    def needs(self) -> Needs:
+        """Labelled source images and target images; patients where the cohorts name them."""
+        return Needs.of(
+            source=("images", "truth"),
+            target=("images",),
+            optional_source=("patients",),
+            optional_target=("patients",),
+        )
 
 
 class TwoSites(Supervised):
