@@ -128,8 +128,11 @@ def test_a_whole_set_has_no_problem_but_missing_splits(tmp_path: Path, make) -> 
 def test_columns_of_readers_stay(tmp_path: Path) -> None:
     folder = isic2020(tmp_path / "isic")
     lines = (folder / "train.csv").read_text().splitlines()
-    (folder / "train.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, ["reader_1", *"0110"])))
-    assert read_manifest(folder).table["reader_1"].tolist() == ["0", "1", "1", "0"]
+    added = ["reader_1,split_unit", "0,a", "1,b", "1,a", "0,c"]
+    (folder / "train.csv").write_text("\n".join(f"{a},{b}" for a, b in zip(lines, added)))
+    cohort = read_manifest(folder)
+    assert cohort.table["reader_1"].tolist() == ["0", "1", "1", "0"]
+    assert cohort.units.tolist() == ["a", "b", "a", "c"] and cohort.unit_name == "split units"
 
 
 def test_the_edition_with_lesions_goes_before_the_first(tmp_path: Path) -> None:
@@ -175,6 +178,7 @@ def test_tables_of_2020_that_do_not_do_are_refused_in_one_sentence(
             "ISIC_0024310",
             r"a row for every image of .* the first of row 5\. Take",
         ),
+        ("GroundTruth", ",UNK", ",lesion_id", r"no column of its own called lesion_id"),
         ("Metadata", "lesion_id", "lesion", r"Metadata\.csv needs the columns .* it has no lesion_id"),
         ("Metadata", "24307,50.0", "24308,50.0", r"row 5 says something else of ISIC_0024308"),
         ("Metadata", ",anatom_site_general", ",diagnosis", r"no column of its own called diagnosis"),

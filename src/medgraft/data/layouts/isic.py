@@ -80,7 +80,7 @@ def read(path: Path) -> Opened:
     for column in {"sex", "age_approx"} & set(columns):
         columns[column] = ["" if cell in UNKNOWN else cell.removesuffix(".0") for cell in columns[column]]
     table = pd.DataFrame(columns, index=pd.RangeIndex(1, len(names) + 1), dtype=object)
-    notes = {**NOTES, "unit_name": "lesions"} if "split_unit" in columns else dict(NOTES)
+    notes = dict(NOTES) if _is_of_2020(file) else {**NOTES, "unit_name": "lesions"}
     sidecar = {
         "kind": "classify", "classes": list(CLASSES), "name": path.resolve().name, "notes": notes
     }  # fmt: skip
@@ -124,7 +124,7 @@ def _of_2020(file: Path) -> tuple[list[str], dict[str, list[str]]]:
 def _of_one_hot(file: Path) -> tuple[list[str], dict[str, list[str]]]:
     """Names of images, and columns; what the table beside it says of each image is joined."""
     used = ["image", *(name for name in DIAGNOSES if name in header_of(file))]
-    others = other_columns(file, used, (*MADE, "split_unit", "diagnosis"))
+    others = other_columns(file, used, (*MADE, "split_unit", "diagnosis", "lesion_id"))
     stored = read_columns(file, [*used, *others])
     diagnoses = _diagnoses(file, {name: stored[name] for name in used[1:]})
     about = _about_images(file, stored["image"], {*MADE, "split_unit", "diagnosis", *others})
