@@ -7,11 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.data.layouts.test_camelyon17 import camelyon17
 from tests.data.layouts.test_cc359 import cc359
 from tests.data.layouts.test_fets2021 import fets2021
+from tests.data.layouts.test_fitzpatrick17k import fitzpatrick17k
 from tests.data.layouts.test_iseg2019 import iseg2019
+from tests.data.layouts.test_isic import isic2019, isic2020
 from tests.data.layouts.test_mnms import mnms
 from tests.data.layouts.test_prostate import prostate
+from tests.data.layouts.test_tupac import tupac
 
 from medgraft.data.checks import check
 from medgraft.data.cohort import Cohort
@@ -40,8 +44,10 @@ def test_each_set_is_told_from_the_others(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert find_layout(tmp_path / "empty") is None
     names = []
-    for make in (cc359, prostate, mnms, fets2021, iseg2019):
+    patches = (camelyon17, tupac, fitzpatrick17k, isic2019, isic2020)
+    for make in (cc359, prostate, mnms, fets2021, iseg2019, *patches):
         folder = make(tmp_path / make.__name__)
         assert [layout.name for layout in LAYOUTS if layout.recognises(folder)] == [find_layout(folder).name]
         names.append(find_layout(folder).name)
-    assert names == ["CC359", "the six-site prostate set", "M&Ms", "FeTS 2021", "iSeg-2019"]
+    assert names[:5] == ["CC359", "the six-site prostate set", "M&Ms", "FeTS 2021", "iSeg-2019"]
+    assert names[5:] == ["Camelyon17-WILDS", "TUPAC16 mitoses", "Fitzpatrick17k", "ISIC", "ISIC"]

@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medgraft.data.layouts import (
+    camelyon17,
     cc359,
     chestxray14,
     chexpert,
     decathlon,
     fets2021,
+    fitzpatrick17k,
     iseg2019,
+    isic,
     medmnist,
     mnms,
     prostate,
+    tupac,
 )
 from medgraft.data.layouts.published_table import header_of
 from medgraft.data.opened import Opened
@@ -53,6 +57,10 @@ LAYOUTS = (
     Layout("M&Ms", mnms.recognises, mnms.owns, mnms.read),
     Layout("FeTS 2021", fets2021.recognises, fets2021.owns, fets2021.read),
     Layout("iSeg-2019", iseg2019.recognises, iseg2019.owns, iseg2019.read),
+    Layout("Camelyon17-WILDS", camelyon17.recognises, camelyon17.owns, camelyon17.read),
+    Layout("TUPAC16 mitoses", tupac.recognises, tupac.owns, tupac.read),
+    Layout("Fitzpatrick17k", fitzpatrick17k.recognises, fitzpatrick17k.owns, fitzpatrick17k.read),
+    Layout("ISIC", isic.recognises, isic.owns, isic.read),
 )
 
 

@@ -65,6 +65,40 @@ def _by_number(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def folders_below(path: Path, levels: int) -> list[str]:
+    """A folder and those within it, down to so many levels, as relative paths; hidden ones are left out."""
+    found = [""]
+    if levels:
+        for name in sorted(os.listdir(path)):
+            if not name.startswith(".") and (path / name).is_dir():
+                found += [f"{name}/{inner}" for inner in folders_below(path / name, levels - 1)]
+    return found
+
+
+def find_images(path: Path, table: Path, names: Sequence[str], levels: int = 2) -> list[str]:
+    """Paths of a table's images within a folder, wherever below it they were unpacked; each folder is listed once.
+
+    Raises:
+        DataError: some are not there, or lie in two folders.
+    """
+    wanted, place_of = set(names), dict[str, str]()
+    for place in folders_below(path, levels):
+        for name in wanted.intersection(os.listdir(path / place)):
+            if place_of.setdefault(name, place) != place:
+                raise DataError(
+                    f"The folder {path}", "one copy of each image",
+                    f"{name} lies in {place_of[name] or '.'} and in {place}", "Move the copies out of the folder.",
+                )  # fmt: skip
+    absent = [row for row, name in enumerate(names, start=1) if name not in place_of]
+    if absent:
+        raise DataError(
+            f"The table {table}", "its images beside it or in folders beside it",
+            f"{len(absent)} of {len(names)} are not there, the first is {names[absent[0] - 1]} in row {absent[0]}",
+            "Unpack or download them into the folder, or remove these rows from the table.",
+        )  # fmt: skip
+    return [place_of[name] + name for name in names]
+
+
 def missing_files(path: Path, files: Sequence[str]) -> list[str]:
     """Those of many files below a folder that are not there, from one listing of each folder."""
     there: dict[PurePosixPath, set[str]] = {}

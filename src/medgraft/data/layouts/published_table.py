@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from pathlib import Path
 
+from medgraft.data.tables import split_name
 from medgraft.errors import DataError
 
 LONGEST_HEADER = 10_000
@@ -45,6 +47,68 @@ def read_columns(path: Path, columns: Sequence[str]) -> dict[str, list[str]]:
         raise _misfit(path, "at least one row", "it has none")
     # one flat list: hundreds of thousands of small ones would keep the garbage collector busy for as long again
     return {column: cells[place :: len(columns)] for place, column in enumerate(columns)}
+
+
+def other_columns(path: Path, used: Collection[str], made: Collection[str]) -> list[str]:
+    """The named columns of a csv file beyond those that a layout uses: they stay what they are called.
+
+    Args:
+        path: the csv file.
+        used: columns that the layout reads.
+        made: names that it gives to columns itself.
+
+    Raises:
+        DataError: two columns have one name, or one has a name that is made.
+    """
+    header = [name for name in header_of(path) if name.strip()]
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise _misfit(path, "a name of its own for each column", f"it has {twice[0]!r} twice")
+    others = [name for name in header if name not in used]
+    taken = [name for name in others if name in made]
+    if taken:
+        raise DataError(
+            f"The table {path}", f"no column of its own called {', '.join(taken)}, which medgraft makes", "it has one",
+            "Give it another name.",
+        )  # fmt: skip
+    return others
+
+
+def kept_columns(stored: Mapping[str, list[str]], others: Collection[str]) -> dict[str, list[str]]:
+    """Other columns as a manifest has them: what is called split, site or patient there is that here too."""
+    return {name: list(map(split_name, stored[name])) if name == "split" else stored[name] for name in others}
+
+
+def refuse_cells(
+    path: Path, column: str, cells: Sequence[str], fits: Callable[[str], bool], needs: str
+) -> None:
+    """Name the first row of a column whose cell does not fit; each spelling is looked at once.
+
+    Raises:
+        DataError: with what is needed.
+    """
+    odd = {cell for cell in set(cells) if not fits(cell)}
+    if odd:
+        row, cell = next((row, cell) for row, cell in enumerate(cells, start=1) if cell in odd)
+        got = f"row {row} has {cell!r} in '{column}'"
+        raise DataError(f"The table {path}", needs, got, "Correct the cell or remove the row.")
+
+
+def refuse_repeats(path: Path, images: Sequence[str]) -> None:
+    """Name the first row whose image an earlier row has.
+
+    Raises:
+        DataError: with both rows.
+    """
+    if len(set(images)) == len(images):
+        return
+    first: dict[str, int] = {}
+    for row, image in enumerate(images, start=1):
+        if first.setdefault(image, row) != row:
+            raise DataError(
+                f"The table {path}", "one row for each image", f"row {row} has that of row {first[image]}",
+                "Remove one of the two rows.",
+            )  # fmt: skip
 
 
 def rows_by(path: Path, columns: Sequence[str], key: str) -> dict[str, dict[str, str]]:
