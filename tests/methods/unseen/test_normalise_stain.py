@@ -244,6 +244,7 @@ def test_keeps_the_promises_of_a_method() -> None:
     assert len(check_method(NormaliseStain())) == 3 * 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"normaliser": "macenko"}, {"normaliser": "vahadane", "per": "tile"}])
 def test_keeps_them_in_colour(settings: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(testing, "make_cohort", coloured_cohort)
