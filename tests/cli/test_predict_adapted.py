@@ -15,7 +15,7 @@ from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
-from medgraft.methods import AdaBN, Fourier
+from medgraft.methods import AdaBN, Fourier, NormaliseStain
 from medgraft.testing import make_cohort, make_model
 
 FOURIER = ("--adapt", "fourier", "--choose", "random", "--beta", "0.1", "--device", "cpu", "--quiet")
@@ -136,3 +136,28 @@ def test_a_model_that_carries_donors_takes_no_others(refused, model, tmp_path):
     adapted.save(tmp_path / "adapted")
     words = ("predict", tmp_path / "adapted", images, "--out", tmp_path / "out", "--donors", donors, *FOURIER)
     assert "this one carries its own. Leave --adapt out" in refused(*words)
+
+
+def test_tissue_is_predicted_in_the_colours_of_donors(medgraft, refused, tmp_path):
+    with seeded("colour"):
+        made = make_model("classify", channels=3)
+    made.get_parameter(made.blocks()["head"][0]).data.mul_(30)
+    model, donors, images = made.save(tmp_path / "model"), write(tmp_path, "B"), write(tmp_path, "C")
+    words = ("predict", model, images, "--adapt", "normalise_stain", "--device", "cpu", "--quiet")
+    told = medgraft(*words, "--out", tmp_path / "out", "--donors", donors)
+    assert told.exit_code == 0, told.output
+    written = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    lent = of_kind(donors)
+    lent.kind, lent.classes = "classify", made.spec.classes
+    adapted = adapt(made, Task(source=lent), NormaliseStain(), run())
+    found, expected, plain = (
+        table["p_first"] for table in (written, mg.predict(adapted, images), mg.predict(model, images))
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert (found - plain).abs().max() > 0.01
+    words = (*words, "--out", tmp_path / "none")
+    assert "Stain normalisation needs images of the source that lend their colours" in refused(*words)
+    assert "adapt='fourier' beside beta" in refused(*words, "--donors", donors, "--beta", "0.1")
+    adapted.save(tmp_path / "adapted")
+    again = (words[0], tmp_path / "adapted", *words[2:])
+    assert "this one carries its own. Leave --adapt out" in refused(*again, "--donors", donors)

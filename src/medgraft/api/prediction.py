@@ -53,9 +53,10 @@ def predict(
         masks: "auto" writes NIfTI for NIfTI, DICOM SEG for DICOM and PNG for pictures; or "nifti", "png",
             "dicom_seg", "npy".
         progress: show a bar; None shows it at a terminal.
-        adapt: "fourier" shows the model the images in the contrast of donors, "ada_bn" gives it the batch statistics
-            of these images, all of them together; None takes it as it is. See `docs/no_labels.md`.
-        donors: for "fourier", images of the source, given like `images`.
+        adapt: "fourier" shows the model the images in the contrast of donors, "normalise_stain" tissue in their
+            colours; "ada_bn" gives it the batch statistics of these images, all of them together; None takes it as it
+            is. See `docs/no_labels.md` and `docs/no_target.md`.
+        donors: for "fourier" and "normalise_stain", images of the source, given like `images`.
         beta, choose: for "fourier", how much is swapped and how donors are chosen ("3d", "2d", "2.5d", "random");
             None takes the method's default, see `medgraft methods fourier`.
 

@@ -21,10 +21,11 @@ def predict(
     ] = [],  # noqa: B006 - typer copies it
     masks: Annotated[str, typer.Option(help="auto (as the image), nifti, png, dicom_seg or npy.")] = "auto",
     adapt: Annotated[
-        str | None, typer.Option(help="Adapt the model to these images first: fourier or ada_bn.")
+        str | None, typer.Option(help="Adapt the model to these images: fourier, normalise_stain or ada_bn.")
     ] = None,
     donors: Annotated[
-        Path | None, typer.Option(help="With fourier: a manifest or folder of images of the source.")
+        Path | None,
+        typer.Option(help="With fourier and normalise_stain: a manifest or folder of images of the source."),
     ] = None,
     beta: Annotated[
         float | None, typer.Option(help="With fourier: radius that is swapped, 0.015 without it.")

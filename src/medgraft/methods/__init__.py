@@ -2,7 +2,7 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
-from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier
+from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier, NormaliseStain
 
 __all__ = [
     "AIVA",
@@ -18,6 +18,7 @@ __all__ = [
     "Colorization",
     "FineTune",
     "Fourier",
+    "NormaliseStain",
     "SegJDOT",
     "SimpleBaseline",
     "SpotTUNet",

@@ -250,7 +250,10 @@ def _common_module(model: nn.Module, names: Sequence[str]) -> str:
 
 
 _CLASSES: dict[str, type[Model]] = {}
-_ELSEWHERE = {"FourierAdapted": "medgraft.engine.fourier_adapted"}
+_ELSEWHERE = {
+    "FourierAdapted": "medgraft.engine.fourier_adapted",
+    "StainNormalised": "medgraft.engine.stain_normalised",
+}
 """Classes made of more than models, by the module of a higher layer that registers them."""
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 

@@ -1,0 +1,345 @@
+"""A model that sees tissue in the colours of the laboratory it was trained on: tiles are normalised, then predicted."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medgraft.engine.randomness import generator
+from medgraft.errors import DataError, ModelError
+from medgraft.images.preparation import Preparer
+from medgraft.images.reinhard import LabStatistics, Reinhard
+from medgraft.images.stain import Macenko, Normalised, Stains, Vahadane, checked
+from medgraft.models.model import Model, Prediction, evaluation_mode, register
+from medgraft.models.spec import ModelSpec
+from medgraft.types import JSON, Kind, Preparation
+
+Per = Literal["region", "tile"]
+AT_ONCE = 32
+"""Tiles that are changed and go through the network together."""
+PIXELS = 2**21
+"""Pixels of a region from which its colours are found, at most."""
+LITTLE_TISSUE = "not normalised: too little tissue"
+ALONE = "normalised by itself: no other image of its patient"
+
+
+class Normaliser(nn.Module):
+    """Brings tiles to the colours of a reference laboratory, which it holds as buffers or parameters.
+
+    A subclass names itself and stands in `NORMALISERS`; then it is saved and loaded with the model that carries it. One
+    that looks at each tile by itself, as learned ones do, only defines `config` and `forward`.
+    """
+
+    name: ClassVar[str]
+
+    def config(self) -> JSON:
+        """What besides its state rebuilds it."""
+        raise NotImplementedError(f"{type(self).__name__} must define config()")
+
+    @classmethod
+    def from_config(cls, config: JSON) -> Self:
+        """One without state, ready to be loaded; the inverse of `config`."""
+        return cls(**config)
+
+    def fit(self, images: Tensor) -> tuple[Tensor, ...] | None:
+        """Find what the tiles of a region have in common.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1]: the tiles of a region, or some of their pixels in any arrangement.
+
+        Returns: what `forward` takes as `region`; None where all tiles together hold too little tissue. Here nothing.
+        """
+        return ()
+
+    def forward(self, images: Tensor, region: tuple[Tensor, ...] | None = None) -> Normalised:
+        """Change tiles.
+
+        Args:
+            images: (B, 3, H, W) float in [0, 1].
+            region: from `fit` on the tiles of their region; None takes each by itself.
+
+        Returns: the images, and which were changed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define forward()")
+
+
+class FittedNormaliser(Normaliser):
+    """Macenko's, Vahadane's or Reinhard's normalisation to the colours of reference tiles.
+
+    Args:
+        method: with its settings.
+        reference: from its `fit` on the reference; None is empty, to be loaded.
+
+    >>> from medgraft.images.hed import hed_to_rgb
+    >>> tiles = hed_to_rgb(0.1 * torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+    >>> normaliser = FittedNormaliser(Macenko(), Macenko().fit(tiles))
+    >>> normaliser(tiles, normaliser.fit(tiles)).changed
+    tensor([True, True])
+    """
+
+    name: ClassVar[str] = "fitted"
+
+    def __init__(
+        self, method: Macenko | Vahadane | Reinhard, reference: Stains | LabStatistics | None = None
+    ) -> None:
+        super().__init__()
+        self.method: Any = method
+        if reference is None:
+            is_lab = isinstance(method, Reinhard)
+            numbers = torch.zeros(3)
+            reference = LabStatistics(numbers, numbers) if is_lab else Stains(torch.zeros(3, 2), numbers[:2])
+        self._made_of = type(reference)
+        for name, tensor in reference._asdict().items():
+            self.register_buffer(name, tensor.double().clone())
+
+    @property
+    def reference(self) -> Stains | LabStatistics:
+        """Colours of the reference laboratory."""
+        return self._made_of(*(self.get_buffer(name) for name in self._made_of._fields))
+
+    def config(self) -> JSON:
+        """The method's name and settings."""
+        name = type(self.method).__name__.lower()
+        return {"method": name, "settings": self.method.model_dump(mode="json")}
+
+    @classmethod
+    def from_config(cls, config: JSON) -> Self:
+        """One without reference, ready to be loaded."""
+        known = {"macenko": Macenko, "vahadane": Vahadane, "reinhard": Reinhard}
+        return cls(known[config["method"]](**config["settings"]))
+
+    def fit(self, images: Tensor) -> tuple[Tensor, ...] | None:
+        """The tiles' own colours; see `Normaliser.fit`.
+
+        Raises:
+            DataError: values lie outside [0, 1].
+        """
+        images = checked(type(self.method).__name__, images)
+        try:
+            found: Stains | LabStatistics = self.method.fit(images)
+        except DataError:  # all that is left to object to is too little tissue
+            return None
+        return found
+
+    def forward(self, images: Tensor, region: tuple[Tensor, ...] | None = None) -> Normalised:
+        """Tiles in the colours of the reference; see `Normaliser.forward`."""
+        changed: Normalised = self.method.normalise(images, self.reference, region)
+        return changed
+
+
+NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedNormaliser,)}
+
+
+@register
+class StainNormalised(Model):
+    """A trained model that predicts tiles in the colours of its own laboratory.
+
+    `predict` brings prepared tiles back to [0, 1], clips what resampling overshot, normalises them, prepares them again
+    and asks the network. Per region it takes all tiles of a patient at a time, finds their colours together and
+    changes all of them alike; per tile it finds those of each by itself, which is much worse where tiles differ in
+    what they show. Tiles with too little tissue (per region: all of it together) reach the network as they came.
+
+    `remarks` tells which rows were not normalised, and which had no other tile of their region beside them. `forward`
+    and `features` are those of the network, of images as they are.
+
+    Args:
+        spec: that of the network.
+        network: the trained model, of whole colour images; itself, not a copy.
+        normaliser: to the colours of the network's laboratory.
+        per: what is normalised together.
+        seed: of the places whose pixels are looked at in regions of more than `PIXELS`; the same ones in every tile.
+
+    Raises:
+        ModelError: the network sees no colour images, parts of them, or images whose prepared values stand for other
+            colours in each; or it is adapted at prediction already.
+
+    >>> from medgraft.testing import make_model
+    >>> tiles = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    >>> network = make_model("segment", channels=3)
+    >>> normaliser = FittedNormaliser(Reinhard(), Reinhard().fit(tiles))
+    >>> model = StainNormalised(network.spec, network=network, normaliser=normaliser)
+    >>> model.predict(tiles).probabilities.shape
+    torch.Size([4, 2, 32, 32])
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset(("classify", "multilabel", "segment"))
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        *,
+        network: Model,
+        normaliser: Normaliser,
+        per: Per = "region",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(spec)
+        check_colours(spec.preparation)
+        if network.predict_by == "patient" or isinstance(network, StainNormalised):
+            raise ModelError(
+                "StainNormalised", "a network that predicts images as they are",
+                f"this {type(network).__name__} changes them itself", "Take the model that it was made of.",
+            )  # fmt: skip
+        self.network, self.normaliser = network, normaliser
+        self.per, self.seed = per, seed
+        self.predict_by = "patient" if per == "region" else "image"
+        self.order_matters = network.order_matters
+
+    def config(self) -> JSON:
+        """The network, what rebuilds the normaliser, and the settings."""
+        return {
+            "network": self.network,
+            "normaliser": {"name": self.normaliser.name, "config": self.normaliser.config()},
+            "per": self.per,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: JSON, spec: ModelSpec) -> Self:
+        """The model with an empty normaliser, ready to be loaded."""
+        name = config["normaliser"]["name"]
+        if name not in NORMALISERS:
+            raise ModelError(
+                "StainNormalised", f"a normaliser among {', '.join(sorted(NORMALISERS))}", f"got {name!r}",
+                "Use the medgraft version that wrote the model.",
+            )  # fmt: skip
+        normaliser = NORMALISERS[name].from_config(config["normaliser"]["config"])
+        return cls(spec, **(config | {"normaliser": normaliser}))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Raw outputs of the network, of images as they are."""
+        outputs: Tensor = self.network(images)
+        return outputs
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of the network, of images as they are."""
+        return self.network.features(images)
+
+    def head_outputs(self, features: Tensor) -> Tensor:
+        """(B, D) to (B, K), of the network."""
+        return self.network.head_outputs(features)
+
+    def blocks(self) -> dict[str, tuple[str, ...]]:
+        """The normaliser's parameters, where it has any, then the network's blocks."""
+        own = tuple(f"normaliser.{name}" for name, _ in self.normaliser.named_parameters())
+        inner = self.network.blocks().items()
+        named = {block: tuple(f"network.{name}" for name in names) for block, names in inner}
+        return {"normaliser": own} | named if own else named
+
+    def predict(
+        self, images: Tensor, rows: np.ndarray | None = None, positions: np.ndarray | None = None
+    ) -> Prediction:
+        """Predict tiles, per region all of one; in evaluation mode, without gradient; every module keeps its mode.
+
+        Args:
+            images: (n, 3, H, W) float, prepared as `spec.preparation` says.
+            rows: (n,) positions in the cohort, for remarks.
+            positions: not used.
+
+        Raises:
+            DataError: something else than numbers.
+        """
+        region: tuple[Tensor, ...] | None = None
+        parts, changed = [], []
+        with evaluation_mode(self), torch.no_grad():
+            if self.per == "region":
+                few = sample_pixels(images, PIXELS, generator(self.seed, "pixels"))
+                region = self.normaliser.fit(to_unit(few, self.spec.preparation))
+            for start in range(0, len(images), AT_ONCE):
+                here = slice(start, start + AT_ONCE)
+                seen, of_part = images[here], torch.zeros(len(images[here]), dtype=torch.bool)
+                if self.per == "tile" or region is not None:
+                    seen, of_part = self._normalised(seen, region)
+                parts.append(self.network.predict(seen, rows=None if rows is None else rows[here]))
+                changed.append(of_part)
+        if rows is not None:
+            self._remark(rows, torch.cat(changed))
+        return Prediction(*(torch.cat(tensors) for tensors in zip(*parts)))
+
+    def _normalised(self, images: Tensor, region: tuple[Tensor, ...] | None) -> Normalised:
+        """Prepared tiles in the colours of the reference; those that were not changed bit for bit."""
+        preparation = self.spec.preparation
+        found, changed = self.normaliser(to_unit(images, preparation), region)
+        where = changed.to(images.device)[:, None, None, None]
+        return Normalised(torch.where(where, from_unit(found, preparation), images), changed.cpu())
+
+    def _remark(self, rows: np.ndarray, changed: Tensor) -> None:
+        for row, is_changed in zip(rows.tolist(), changed.tolist()):
+            if not is_changed:
+                self.remarks[row] = LITTLE_TISSUE
+            elif self.per == "region" and len(rows) == 1:
+                self.remarks[row] = ALONE
+
+
+def check_colours(preparation: Preparation) -> None:
+    """Refuse a preparation from which colours cannot be told, or after which a tile is not seen whole.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if preparation.dimensions != 2 or preparation.slices != 1 or preparation.channels != 3:
+        expected, got = "a network of images in red, green and blue", f"this one sees {_shape(preparation)}"
+    elif preparation.intensity not in ("unit", "window"):
+        expected = (
+            "a network whose input stands for the same colours in every image (intensity unit or window)"
+        )
+        got = f"this one's intensity is {preparation.intensity}"
+    elif preparation.patch is not None:
+        expected, got = "a network that sees whole tiles", f"this one sees patches of {preparation.patch}"
+    else:
+        return
+    raise ModelError("Stain normalisation", expected, got, "Start from one that was trained so.")
+
+
+def _shape(preparation: Preparation) -> str:
+    if preparation.dimensions != 2 or preparation.slices != 1:
+        return "parts of volumes"
+    return f"{preparation.channels} channel{'s' if preparation.channels > 1 else ''}"
+
+
+def to_unit(images: Tensor, preparation: Preparation) -> Tensor:
+    """Prepared images (B, 3, H, W) back in [0, 1], black to white; what resampling overshot is clipped.
+
+    >>> to_unit(torch.tensor([-1.0, 0.0, 1.2]).view(1, 3, 1, 1), Preparation(mean=(0.5,) * 3, std=(0.5,) * 3)).flatten()
+    tensor([0.0000, 0.5000, 1.0000])
+    """
+    low, span = _low_and_span(images, preparation)
+    return ((images - low) / span).clamp_(0.0, 1.0)
+
+
+def from_unit(images: Tensor, preparation: Preparation) -> Tensor:
+    """Images in [0, 1] as the network sees them; the inverse of `to_unit`."""
+    low, span = _low_and_span(images, preparation)
+    return images * span + low
+
+
+def _low_and_span(images: Tensor, preparation: Preparation) -> tuple[Tensor, Tensor]:
+    known = Preparer(preparation).value_range
+    assert known is not None  # of the intensities that `check_colours` lets through
+    low, high = (images.new_tensor(end).view(-1, 1, 1) for end in known)
+    return low, high - low
+
+
+def sample_pixels(images: Tensor, most: int, chance: torch.Generator) -> Tensor:
+    """Pixels of tiles: all of them, or those at the same random places of every tile.
+
+    Args:
+        images: (B, C, H, W).
+        most: pixels in all; of every tile at least one is taken.
+        chance: on the CPU.
+
+    Returns: (1, C, 1, N), one tile after the other.
+
+    >>> sample_pixels(torch.rand(3, 3, 8, 8), 100, torch.Generator()).shape
+    torch.Size([1, 3, 1, 99])
+    """
+    tall, wide = images.shape[2:]
+    each = max(1, most // max(1, len(images)))
+    if each >= tall * wide:
+        return images.transpose(0, 1).reshape(1, images.shape[1], 1, -1)
+    places = torch.randperm(tall * wide, generator=chance)[:each].to(images.device)
+    taken = images[:, :, places // wide, places % wide]
+    return taken.transpose(0, 1).reshape(1, images.shape[1], 1, -1)

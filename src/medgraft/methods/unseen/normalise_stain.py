@@ -1,0 +1,139 @@
+"""The colours of the source's laboratory for tissue of another, at the moment it is predicted."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from typing import ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field as Setting
+from torch import Tensor
+
+from medgraft.data.cohort import Cohort
+from medgraft.data.task import Task
+from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.patches import sampling_chances
+from medgraft.engine.run import Run
+from medgraft.engine.stain_normalised import (
+    PIXELS,
+    FittedNormaliser,
+    Per,
+    StainNormalised,
+    check_colours,
+    sample_pixels,
+    to_unit,
+)
+from medgraft.errors import DataError, ModelError
+from medgraft.images.reinhard import LabStatistics, Reinhard
+from medgraft.images.stain import Macenko, Stains, Vahadane
+from medgraft.models.model import Model
+from medgraft.types import Kind, Preparation
+
+logger = logging.getLogger(__name__)
+
+
+class NormaliseStain(MethodSettings):
+    """Show the source model tissue in the colours of its own laboratory; nothing is trained, no target image is needed.
+
+    A normaliser is fitted to source tiles and carried by the model, which changes what it predicts. Tiles of one slide
+    or region must have one name in the manifest's column `patient`: their colours are found together.
+
+    >>> NormaliseStain().needs.source == {"images"}, NormaliseStain().needs.target == frozenset()
+    (True, True)
+
+    Source: Macenko et al. 2009; Vahadane et al. 2016; Reinhard et al. 2001; Roy et al. 2021 (modified). Differs: the
+        reference is many tiles instead of one; the tiles of a region are fitted together.
+    """
+
+    name: ClassVar[str] = "normalise_stain"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"classify", "multilabel", "segment"})
+
+    normaliser: Literal["reinhard", "reinhard_modified", "macenko", "vahadane"] = "reinhard"
+    """reinhard: mean and spread of CIELAB; reinhard_modified: only shifts a and b; macenko: the two stains by extreme
+    directions of optical density; vahadane: by a sparse non-negative dictionary."""
+    per: Per = "region"
+    """region: all tiles of a patient (a slide or region) are changed alike; tile: each by its own colours, which
+    differ by what it shows: harmful where tiles are small."""
+    images: int = Setting(default=100, ge=1)
+    """Source tiles that the reference is fitted to, at most; drawn, every patient being equally likely."""
+
+    @property
+    def needs(self) -> Needs:
+        """Source images; patients make the reference even."""
+        return Needs.of(source=("images",), optional_source=("patients",))
+
+    def adapt(self, model: Model, task: Task, run: Run) -> Model:
+        """The model in a wrapper that carries the normaliser; see `StainNormalised`.
+
+        Raises:
+            ModelError: the model is of another kind than the task, sees no whole colour images, or normalises already.
+            DataError: the source's images hold too little tissue, or their colours are not absolute.
+        """
+        assert task.source is not None
+        if model.spec.kind != task.kind:
+            raise ModelError(
+                "Stain normalisation", f"a source model for the task's kind, '{task.kind}'",
+                f"this one's kind is '{model.spec.kind}'", "Start from a model that solves this task already.",
+            )  # fmt: skip
+        preparation = model.spec.preparation
+        check_colours(preparation)
+        if self.per == "tile":
+            logger.warning(
+                "per='tile' brings each tile to the same colours, whatever it shows: in a trial on small tiles that "
+                "lost half of the accuracy; name the slide or region in the column 'patient' and keep per='region'"
+            )
+        by_name: dict[str, Macenko | Vahadane | Reinhard] = {
+            "reinhard": Reinhard(),
+            "reinhard_modified": Reinhard(modified=True),
+            "macenko": Macenko(),
+            "vahadane": Vahadane(seed=run.seed),
+        }
+        method = by_name[self.normaliser]
+        reference = method.fit(to_unit(self._pixels(task.source, preparation, run), preparation))
+        run.record("stain_reference", _table(reference))
+        return StainNormalised(
+            model.spec,
+            network=copy.deepcopy(model),
+            normaliser=FittedNormaliser(method, reference),
+            per=self.per,
+            seed=run.seed,
+        )
+
+    def _pixels(self, source: Cohort, preparation: Preparation, run: Run) -> Tensor:
+        """(1, 3, 1, N) prepared pixels of drawn tiles, which may differ in size."""
+        chances = sampling_chances(source.patients, np.ones(len(source), bool), 0.0)
+        rows = torch.multinomial(
+            torch.from_numpy(chances), min(self.images, len(source)), generator=run.generator("reference")
+        ).tolist()
+        loader = run.loader(source.only({"images"}), preparation)
+        taken = []
+        for row in rows:
+            _check_numbers(source, row, preparation)
+            tile, chance = loader([row]).images, run.generator("pixels")
+            taken.append(sample_pixels(tile, max(1, PIXELS // len(rows)), chance))
+        return torch.cat(taken, dim=3)
+
+
+def _check_numbers(source: Cohort, row: int, preparation: Preparation) -> None:
+    """Refuse numbers that the preparation would scale image by image."""
+    stored = source.picture(row).array.dtype
+    if preparation.intensity == "unit" and stored.kind not in "bu":
+        raise DataError(
+            "Stain normalisation", "images of 8 or 16 bits, whose colours can be compared",
+            f"this one holds {stored}, which is scaled image by image ({source.where('image', row)})",
+            "Save images as 8-bit RGB.",
+        )  # fmt: skip
+
+
+def _table(reference: Stains | LabStatistics) -> pd.DataFrame:
+    """The reference's colours, a line per stain or channel."""
+    if isinstance(reference, LabStatistics):
+        columns = {name: tensor.tolist() for name, tensor in reference._asdict().items()}
+        return pd.DataFrame({"channel": ["L", "a", "b"], **columns})
+    vectors = dict(zip(("red", "green", "blue"), reference.vectors.tolist()))
+    return pd.DataFrame(
+        {"stain": ["haematoxylin", "eosin"], **vectors, "strength": reference.strengths.tolist()}
+    )
