@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from medgraft.data.in_memory import read_only
 from medgraft.data.samples import FOLDER, load_samples
-from medgraft.images.stain import Macenko, Stains, lasso_of_two
+from medgraft.images.stain import Macenko, Stains
 from medgraft.phantoms.fields import generator_for
 from medgraft.phantoms.phantom import SPLITS, Phantom, Request, Taken
 from medgraft.phantoms.stain_sites import STAIN_SITES, StainSite
@@ -31,8 +31,10 @@ def recolour(
 ) -> np.ndarray:
     """Give an image the stains and the scanner of a laboratory.
 
-    Optical density is the sum of what each stain absorbs (Beer and Lambert). Where a stain is, its part is taken out
-    and put back in the laboratory's colour and amount; what the two stains do not explain stays.
+    Optical density is the sum of what each stain absorbs (Beer and Lambert): amounts are found by least squares and
+    put back in the laboratory's colours and amounts. What the two stains do not explain is mostly their own hue, the
+    optics' and the compression's, and grows with them: it keeps its direction and gets their geometric mean as factor.
+    What is brighter than white has no stain and stays.
 
     Args:
         image: (H, W, 3) uint8, red, green, blue.
@@ -42,18 +44,20 @@ def recolour(
 
     Returns: (H, W, 3) uint8; with the settings' defaults the image itself.
 
-    Source: Ruifrok and Johnston 2001; stains of Macenko et al. 2009.
+    Source: Ruifrok and Johnston 2001; stains of Macenko et al. 2009. Differs: the unexplained part is kept.
     """
-    vectors = stains.vectors.double()
-    density = -np.log((image.reshape(-1, 3).T + 1.0) / WHITE)
-    amounts = lasso_of_two(torch.from_numpy(density), vectors, 0.0).numpy()
+    vectors = stains.vectors.double().numpy()
+    density = -np.log((image + 1.0) / WHITE)
+    absorbed = density.clip(min=0)
+    amounts = absorbed @ np.linalg.pinv(vectors).T
+    unexplained = absorbed - amounts @ vectors.T
     gains = np.array([site.haematoxylin, site.eosin])
-    density += site.vectors(vectors.numpy()) * gains @ amounts - vectors.numpy() @ amounts
-    light = ((WHITE * np.exp(-density) - 1) / 255).T.reshape(image.shape)
+    stained = amounts * gains @ site.vectors(vectors).T + unexplained * np.sqrt(gains.prod())
+    light = (WHITE * np.exp(absorbed - density - stained) - 1) / 255
     if site.blur:
         sigma = site.blur / 2.355
         light = gaussian_filter(light, (sigma, sigma, 0))
-    values = light.clip(0, 1) ** site.gamma * site.balance
+    values: np.ndarray = light.clip(0, 1) ** site.gamma * site.balance
     if site.noise:
         values += site.noise * generator.standard_normal(values.shape)
     return (values.clip(0, 1) * 255).round().astype(np.uint8)
