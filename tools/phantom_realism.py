@@ -33,7 +33,7 @@ from medgraft.methods import FineTune
 from medgraft.models.model import Model
 from medgraft.models.spec import ModelSpec
 from medgraft.models.unet import UNet
-from medgraft.phantoms import BRAIN_SITES, PROSTATE_SITES, XRAY_SITES, load_phantom
+from medgraft.phantoms import BRAIN_SITES, PROSTATE_SITES, STAIN_SITES, XRAY_SITES, load_phantom
 from medgraft.phantoms.chest_films import take_film
 from medgraft.phantoms.cohort import PHANTOMS
 from medgraft.phantoms.fields import generator_for
@@ -104,6 +104,7 @@ def measure_looks(work: Path) -> None:
     examples("mr_brain", "brain", list(BRAIN_SITES), IMAGES / "phantom_brain_sites.png")
     examples("mr_prostate", "zones", list(PROSTATE_SITES), IMAGES / "phantom_prostate_sites.png")
     chest_examples(IMAGES / "phantom_chest_sites.png")
+    stain_examples(IMAGES / "phantom_stain_sites.png")
     side = 96
     real = shrunk(real_slices("colin27"), side)
     made = shrunk(load_phantom(subjects=8, slices=10, side=side, sites=["reference"], task="brain"), side)
@@ -125,10 +126,10 @@ def measure_looks(work: Path) -> None:
     save(work / "looks.json", {"percentiles": percentiles, "spectrum_rms_db": round(apart, 2)})
 
 
-def save_figure(figure: Figure, path: Path) -> None:
-    """As a small PNG: 64 colours are enough."""
+def save_figure(figure: Figure, path: Path, colours: int = 64) -> None:
+    """As a small PNG: few colours are enough."""
     figure.savefig(path, dpi=90)
-    Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)
+    Image.open(path).convert("RGB").quantize(colours).save(path, optimize=True)
 
 
 def examples(name: str, task: str, sites: list[str], path: Path) -> None:
@@ -179,6 +180,21 @@ def chest_examples(path: Path) -> None:
         axis.imshow(film, cmap="gray", vmin=0, vmax=255)
         axis.set_title(title, fontsize=7)
     save_figure(figure, path)
+
+
+def stain_examples(path: Path) -> None:
+    """The same nuclei, one of each class, at every laboratory."""
+    cohort = load_phantom("stain_tiles", slices=2, side=96, seed=3)
+    figure, axes = plt.subplots(3, len(STAIN_SITES), figsize=(10.0, 4.1), layout="constrained")
+    for column, site in enumerate(STAIN_SITES):
+        here = cohort.at(site)
+        for row in range(3):
+            axes[row, column].imshow(here.picture(int(np.argmax(here.labels == row))).array)
+            axes[row, column].set(xticks=[], yticks=[])
+        axes[0, column].set_title(site.replace("_", " "), fontsize=8)
+    for row, name in enumerate(cohort.classes):
+        axes[row, 0].set_ylabel(name, fontsize=8)
+    save_figure(figure, path, 256)
 
 
 def shrunk(cohort: Cohort, side: int) -> tuple[np.ndarray, np.ndarray]:

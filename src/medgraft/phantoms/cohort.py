@@ -14,19 +14,22 @@ from medgraft.errors import SettingsError
 from medgraft.phantoms.chest_films import CHEST_FILM
 from medgraft.phantoms.mr_sites import Site
 from medgraft.phantoms.mr_slices import MR_BRAIN, MR_PROSTATE
-from medgraft.phantoms.phantom import Phantom, Request, Taken
+from medgraft.phantoms.phantom import SPLITS, Phantom, Request, Taken
 from medgraft.phantoms.skin import SKIN_LESION
 from medgraft.phantoms.skin_sites import SkinSite
+from medgraft.phantoms.stain_sites import StainSite
+from medgraft.phantoms.stain_tiles import STAIN_TILES
 from medgraft.phantoms.xray_sites import XraySite
 
-Task = Literal["brain", "tissue", "hippocampus", "gland", "zones", "acute", "screening", "lesion"]
-SPLITS = ("train", "test", "train", "test", "validation", "train", "test", "train", "test", "train")
-"""Of ten subjects that follow one another: so a subject's split does not depend on how many there are."""
+Task = Literal[
+    "brain", "tissue", "hippocampus", "gland", "zones", "acute", "screening", "lesion", "nuclei"
+]  # fmt: skip
 PHANTOMS: Mapping[str, Phantom] = {
     "mr_brain": MR_BRAIN,
     "mr_prostate": MR_PROSTATE,
     "chest_film": CHEST_FILM,
     "skin_lesion": SKIN_LESION,
+    "stain_tiles": STAIN_TILES,
 }
 
 
@@ -37,7 +40,9 @@ def load_phantom(
     slices: int = 6,
     side: int = 64,
     seed: int = 0,
-    sites: Sequence[str] | Mapping[str, Site | XraySite | SkinSite | Mapping[str, Any]] | None = None,
+    sites: Sequence[str]
+    | Mapping[str, Site | XraySite | SkinSite | StainSite | Mapping[str, Any]]
+    | None = None,
     task: Task | None = None,
     volumes: bool = False,
     travelling: bool = False,
@@ -46,21 +51,29 @@ def load_phantom(
 
     Args:
         name: mr_brain, with the tasks brain, tissue and hippocampus; mr_prostate, with gland and zones; chest_film,
-            with acute and screening, two sets of labels that have one in common; skin_lesion, with lesion.
-        subjects: at each site. Half of them are for training, a tenth for validation, the others for testing.
+            with acute and screening, two sets of labels that have one in common; skin_lesion, with lesion;
+            stain_tiles, with nuclei.
+        subjects: at each site. Half of them are for training, a tenth for validation, the others for testing. Of
+            stain_tiles: regions of its one slide; there are 40.
         slices: axial slices of each subject: at heights of its own, or of a volume evenly apart. Of chest_film: films
             of each subject, taken at different times: the same chest with other findings. Of skin_lesion: lesions.
-        side: pixels along each edge of a slice or film, 16 to 512; 64 and 96 are usual.
-        seed: other seeds give other subjects. Subjects do not depend on how many there are, nor on other sites.
+            Of stain_tiles: tiles of each region at most, each around a nucleus; 512 takes all.
+        side: pixels along each edge of a slice or film, 16 to 512; 64 and 96 are usual. Of stain_tiles: 16 to 128
+            pixels of the slide; larger tiles show more around the nucleus.
+        seed: other seeds give other subjects. Subjects do not depend on how many there are, nor on other sites. Of
+            stain_tiles: other tiles of the same regions, where not all are taken, and other noise.
         sites: names among the phantom's sites, or settings of your own by name (a `Site`, of chest_film an
-            `XraySite`, of skin_lesion a `SkinSite`, or what makes one); None takes all the phantom has.
+            `XraySite`, of skin_lesion a `SkinSite`, of stain_tiles a `StainSite`, or what makes one); None takes all
+            the phantom has.
         task: what is segmented, or which findings are labelled; None takes the first of the phantom.
-        volumes: one volume (D, H, W) per subject instead of slices (H, W); not of chest_film and skin_lesion.
-        travelling: the same subjects are scanned at every site; otherwise every site has its own.
+        volumes: one volume (D, H, W) per subject instead of slices (H, W); of mr_brain and mr_prostate alone.
+        travelling: the same subjects are scanned at every site; otherwise every site has its own. The regions of
+            stain_tiles always are the same.
 
     Returns: a cohort in memory, uint8, of kind `segment` (of chest_film `multilabel`, of skin_lesion `classify`, in
-        colour, each image's Fitzpatrick type and cues among the attributes), with patients, sites, splits and
-        spacings; its notes say that it is simulated, and so does every report.
+        colour, each image's Fitzpatrick type and cues among the attributes; of stain_tiles likewise, with the place
+        of each nucleus), with patients, sites, splits and, where known, spacings; its notes say that it is simulated,
+        and so does every report.
 
     Raises:
         SettingsError: an unknown phantom, site or task; a number out of range; volumes of films.
@@ -78,11 +91,16 @@ def load_phantom(
     phantom, chosen_task = _choose(name, task)
     chosen_sites = _choose_sites(name, phantom, sites)
     for number, what, least, most in (
-        (subjects, "subjects", 1, 100_000), (slices, "slices", 1, 512), (side, "side", 16, 512)
+        (subjects, "subjects", 1, phantom.most_subjects),
+        (slices, "slices", 1, 512),
+        (side, "side", 16, phantom.most_side),
     ):  # fmt: skip
         if not isinstance(number, int) or not least <= number <= most:
             raise SettingsError(
-                "load_phantom", f"{what} from {least} to {most}", f"it got {number!r}", f"Change {what}."
+                f"The phantom {name}",
+                f"{what} from {least} to {most}",
+                f"it got {number!r}",
+                f"Change {what}.",
             )
     if volumes and not phantom.has_volumes:
         raise SettingsError(
@@ -95,13 +113,14 @@ def load_phantom(
     rows: list[dict[str, str]] = []
     for site, settings in chosen_sites.items():
         for number in range(subjects):
-            subject = f"{'traveller' if travelling else site}-{number:03d}"
-            request = Request(name, seed, subject, site, settings, chosen_task, slices, side, volumes)
+            subject = f"{phantom.shared or ('traveller' if travelling else site)}-{number:03d}"
+            request = Request(name, seed, subject, number, site, settings, chosen_task, slices, side, volumes)
             taken.append(phantom.take(request))
             row = {"patient": subject, "site": site, "split": SPLITS[number % len(SPLITS)]}
             for index in range(len(taken[-1].images)):
                 known = {column: values[index] for column, values in taken[-1].attributes.items()}
-                rows.append(row | {"spacing_mm": taken[-1].spacing_mm} | known)
+                spacing = {"spacing_mm": taken[-1].spacing_mm} if taken[-1].spacing_mm else {}
+                rows.append(row | spacing | known)
     return _cohort(name, phantom, phantom.tasks[chosen_task], taken, pd.DataFrame(rows))
 
 
@@ -163,7 +182,13 @@ def _cohort(
         patients=rows["patient"].tolist(),
         sites=rows["site"].tolist(),
         split=rows["split"].tolist(),
+        units=rows["patient"].tolist() if phantom.shared else None,
         attributes=rows.drop(columns=["patient", "site", "split"]),
         name=name,
-        notes={"simulated": phantom.sentence, "licence": phantom.licence, "source": phantom.source},
+        notes={
+            "simulated": phantom.sentence,
+            "licence": phantom.licence,
+            "source": phantom.source,
+            **phantom.notes,
+        },
     )

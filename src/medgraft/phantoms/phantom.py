@@ -11,11 +11,15 @@ from pydantic import BaseModel
 
 from medgraft.types import Kind
 
+SPLITS = ("train", "test", "train", "test", "validation", "train", "test", "train", "test", "train")
+"""Of ten subjects that follow one another: so a subject's split does not depend on how many there are."""
+
 
 class Request(NamedTuple):
     """One subject at one site.
 
     phantom, seed, subject: the key from which the subject is drawn.
+    number: of the subject, from 0.
     site, settings: its name and what it is like, an object of the phantom's own class.
     task: what the truth is of.
     slices: how many, or how many films.
@@ -26,6 +30,7 @@ class Request(NamedTuple):
     phantom: str
     seed: int
     subject: str
+    number: int
     site: str
     settings: Any
     task: str
@@ -39,7 +44,7 @@ class Taken(NamedTuple):
 
     images: (N, H, W) uint8, of coloured phantoms (N, H, W, 3); a volume is (1, D, H, W).
     truth: as `Cohort.from_arrays` takes it, N first.
-    spacing_mm: of the image's axes, in words.
+    spacing_mm: of the image's axes, in words; empty where nobody knows.
     attributes: what else is known of each image, by name.
     """
 
@@ -60,6 +65,10 @@ class Phantom(NamedTuple):
     has_volumes: whether one volume per subject can be asked for.
     sentence, licence, source: for the notes of every cohort.
     coloured: whether images have red, green and blue.
+    shared: what a subject is called where all sites have the same ones by nature, as regions of one slide; empty, each
+        has its own unless they travel.
+    most_subjects, most_side: how many there are, and how large a tile can be.
+    notes: more of them.
     """
 
     kind: Kind
@@ -72,3 +81,7 @@ class Phantom(NamedTuple):
     licence: str
     source: str
     coloured: bool = False
+    shared: str = ""
+    most_subjects: int = 100_000
+    most_side: int = 512
+    notes: Mapping[str, str] = MappingProxyType({})
