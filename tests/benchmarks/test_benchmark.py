@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.benchmarks.conftest import write_sites
 
 import medgraft as mg
 from medgraft.benchmarks.cell import Stop, run_cell
@@ -372,3 +373,37 @@ def test_methods_get_source_rows_and_what_the_source_s_optimiser_remembered(grid
     assert {"mmtl, 2 patients", "octl, 2 patients"} <= subjects
     forgotten = evidence.facts[evidence.facts["cohort"] == "discs at A"]
     assert {"mmtl, 2 patients", "octl, 2 patients"} <= set(forgotten["subject"])
+
+
+def test_a_method_that_sees_nothing_of_the_target_is_trained_once_for_all_targets(
+    grid, tmp_path, monkeypatch
+):
+    """Its scores are those of training for each target by itself, its costs too; the models go in the end."""
+    short = {"augmentation": "none", "schedule": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8}}
+    net = {"model": "random/test_resnet", "train": {"method": "fine_tune", "settings": short}}
+    data = str(write_sites(tmp_path / "three", "classify", sites="ABC"))
+    cohorts = {"discs": {"data": data, "source": ["A"], "targets": ["B", "C"]}}
+    plan = {
+        "sources": {"net": net},
+        "methods": {"erm": {"method": "erm", "settings": short}},
+        "cohorts": cohorts,
+    }
+    trained = []
+    fit = loop._Training.run_to_end
+    monkeypatch.setattr(
+        loop._Training, "run_to_end", lambda self: trained.append(self.run.folder) or fit(self)
+    )
+    evidence = mg.benchmark(grid(**plan), tmp_path / "out")
+    assert sum("shared" in str(folder) for folder in trained) == len(grid()["seeds"])
+    assert not list((tmp_path / "out" / "shared").glob("*"))
+    one = {"discs": {**cohorts["discs"], "targets": ["C"]}}
+    alone = mg.benchmark(grid(**{**plan, "cohorts": one}), tmp_path / "alone")
+
+    def scores(found: Evidence) -> pd.DataFrame:
+        here = found.facts[(found.facts["subject"] == "erm") & (found.facts["cohort"] == "discs at C")]
+        return here.sort_values(["metric", "part", "seed", "split"]).reset_index(drop=True)
+
+    pd.testing.assert_frame_equal(scores(evidence), scores(alone), check_exact=True)
+    cells = evidence.tables["grid"]
+    seconds = cells[cells["method"] == "erm"].set_index("cohort")["seconds"].astype(float)
+    assert seconds["discs at C"].min() > 0.5 * seconds["discs at B"].min()

@@ -85,6 +85,7 @@ def benchmark(
         if work.missing:
             with progress_bar("cells", len(plan.cells), progress) as advance:
                 work.compute(lambda: open_runner(runner, store.root, workers, address, stop), stop, advance)
+            store.forget_shared()
     finally:
         with store.collecting():
             evidence = collect(plan, store, work.results)

@@ -20,7 +20,7 @@ from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET, at_sites, open_dat
 from medgraft.benchmarks.scoring import score_model
 from medgraft.benchmarks.spent import Clock, forget_peak, on_gpu, peak_mib
 from medgraft.benchmarks.stop import Stop
-from medgraft.benchmarks.store import EVIDENCE, FORMAT, Result, Store
+from medgraft.benchmarks.store import EVIDENCE, FORMAT, LOCK, Result, Store, locked
 from medgraft.engine.run import Interrupted, Limit, Run
 from medgraft.errors import DataError, MedgraftError, RunError
 from medgraft.types import JSON
@@ -105,9 +105,10 @@ def run_cell(cell: Cell, store: Store, stop: Stop) -> Ended:
             raise
         except Exception as error:
             result = _failed(cell, store, error)
-        spent = {"seconds": clock.seconds, "peak_mib": peak_mib(), "what": cell.what}
+        seconds = round(clock.seconds + result.seconds, 2)
+        spent = {"seconds": seconds, "peak_mib": peak_mib(), "what": cell.what}
         if on_gpu(cell.run.device):
-            spent["gpu_seconds"] = clock.seconds
+            spent["gpu_seconds"] = seconds
         store.finish(cell.key, result.model_copy(update=spent))
     return "done"
 
@@ -137,11 +138,17 @@ def _with_threads(cell: Cell, store: Store, stop: Stop) -> Result:
 
 
 class Chosen(NamedTuple):
-    """The best of the settings tried: the model, its number, and the rule that chose its epoch."""
+    """The best of the settings tried.
+
+    folder: of its run. number: of its settings. selection: the rule that chose its epoch. seconds: what was spent for
+    it in other cells.
+    """
 
     model: Model
+    folder: Path
     number: int
     selection: str
+    seconds: float
 
 
 def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
@@ -163,7 +170,7 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
     seen = 0
     if cell.purpose == "train a source" or cell.keep_model:
         save_model(chosen.model, store.model(cell.key), overwrite=True)
-    found = recorded(store.scratch(cell.key) / str(chosen.number), cell.seed)
+    found = recorded(chosen.folder, cell.seed)
     if cell.purpose == "adapt":
         stop.raise_if_asked()
         selection = "oracle" if cell.oracle else chosen.selection
@@ -176,6 +183,7 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
         labelled_images=seen,
         tried=len(cell.settings),
         settings=cell.settings[chosen.number],
+        seconds=chosen.seconds,
     )
 
 
@@ -185,6 +193,8 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
 
     if cell.purpose == "train a source":
         return Task(target=source_rows(cell))
+    if not sees_target(cell):
+        return Task(source=source_rows(cell))
     target = at_sites(cohort, cell.target, TARGET)
     budgeted = within_budget(target, cell.budget, cell.budget_by, cell.seed)
     if cell.oracle and cell.budget is not None:  # it sees all validation labels, and that is what it is for
@@ -192,6 +202,13 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
         budgeted = target.take([place for place, row in enumerate(target.table.index) if row in kept])
     wanted = wants_source(_method(cell), cell.select) and cell.sites
     return Task(source=source_rows(cell) if wanted else None, target=budgeted)
+
+
+def sees_target(cell: Cell) -> bool:
+    """False where neither the method nor the rule that selects for it looks at the target: one model serves all."""
+    needs = _method(cell).needs
+    by_target = cell.oracle or cell.select not in (None, "last", "source_validation")
+    return bool(needs.target or needs.optional_target or by_target or not cell.sites)
 
 
 def source_rows(cell: Cell) -> Cohort:
@@ -244,9 +261,8 @@ def labelled_images(cell: Cell, task: Task, selection: str) -> int:
     """Target images whose truth the cell saw: in training, and in validation where that chose epoch or settings."""
     from medgraft.engine.select import choose_rule
 
-    assert task.target is not None
     needs = _method(cell).needs
-    if "truth" not in needs.target | needs.optional_target:
+    if task.target is None or "truth" not in needs.target | needs.optional_target:
         return 0
     validation = task.target.split("validation")
     if len(cell.settings) > 1 and len(validation):
@@ -282,10 +298,25 @@ def _source_model(cell: Cell, store: Store) -> Model:
 
 def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:
     """Adapt with each of the settings in turn; validation chooses among them, as it chooses epochs."""
+    if task.target is not None:
+        return _best(cell, store, stop, task, store.scratch(cell.key))
+    from medgraft.data.task import Task
+    from medgraft.engine.method import check_leaks
+
+    # the leaks that `adapt` looks for, with the target that it is not given
+    target = at_sites(open_data(cell.data), cell.target, TARGET)
+    check_leaks(Task(source=task.source, target=target), allow=cell.run.allow_leak)
+    folder = store.shared(name_of(cell.what | {"data": cell.what["data"]["source"]}))
+    with locked(folder / LOCK, wait=True):
+        earlier = sum(_seconds(folder / str(number)) for number in range(len(cell.settings)))
+        return _best(cell, store, stop, task, folder)._replace(seconds=earlier)
+
+
+def _best(cell: Cell, store: Store, stop: Stop, task: Task, folder: Path) -> Chosen:
     best, best_score = None, -math.inf
     for number in range(len(cell.settings)):
         run = Run(
-            store.scratch(cell.key) / str(number),
+            folder / str(number),
             seed=cell.seed,
             limit=Limit(cell.run.limit_epochs, cell.run.limit_steps),
             device=cell.run.device,
@@ -301,10 +332,17 @@ def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:
         model = _adapted(cell, store, task, _method(cell, number), run)
         score = _score(cell, task, run, model) if len(cell.settings) > 1 else 0.0
         if best is None or score > best_score:  # a score that is undefined beats nothing
-            best = Chosen(model, number, _selection_of(run))
+            best = Chosen(model, folder / str(number), number, _selection_of(run), 0.0)
             best_score = -math.inf if math.isnan(score) else score
     assert best is not None
     return best
+
+
+def _seconds(run: Path) -> float:
+    """What a run took that is finished; 0 for any other."""
+    from medgraft.api.recipe import FILE, read_recipe
+
+    return float(read_recipe(run).get("seconds", 0.0)) if (run / FILE).is_file() else 0.0
 
 
 def _adapted(cell: Cell, store: Store, task: Task, method: Method, run: Run) -> Model:

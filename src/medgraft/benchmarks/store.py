@@ -20,6 +20,8 @@ FORMAT = 2
 """Of results; part of every cell's hash, raised when the same cell would give other numbers."""
 GRID, RESULT, LOCK = "grid.json", "cell.json", "lock"
 CELLS, EVIDENCE, MODEL, SCRATCH = "cells", "evidence", "model", "scratch"
+SHARED = "shared"
+"""Runs that gave one model for several cells; they go when the grid is complete."""
 
 
 class Result(BaseModel):
@@ -47,7 +49,8 @@ class Store:
     """The folder of a grid.
 
     Args:
-        folder: holds grid.json, evidence/, and cells/KEY/ with cell.json, evidence/ and, of sources, model/.
+        folder: holds grid.json, evidence/, and cells/KEY/ with cell.json, evidence/ and, of sources, model/; while
+            cells are missing also shared/.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -60,6 +63,17 @@ class Store:
     def scratch(self, key: str) -> Path:
         """What only an unfinished cell needs."""
         return self.folder(key) / SCRATCH
+
+    def shared(self, key: str) -> Path:
+        """Of runs whose models serve several cells."""
+        return self.root / SHARED / key
+
+    def forget_shared(self) -> None:
+        """Remove what served several cells, but for what another process is at."""
+        for folder in (self.root / SHARED).glob("*"):
+            with locked(folder / LOCK, wait=False) as mine:
+                if mine:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def model(self, key: str) -> Path:
         """The model of a source's cell, or of any where models are kept."""
