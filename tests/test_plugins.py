@@ -86,6 +86,7 @@ def test_the_example_is_found_beside_ours(example):
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "stain_aglr",
         "tabe",
     ]
     assert plugins.resolve_method("nearest_mean", {"temperature": 3}).temperature == 3
@@ -144,6 +145,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "stain_aglr",
         "tabe",
     ]
     assert "'broken' of rotten-plugin" in caplog.text

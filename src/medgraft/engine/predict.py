@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from medgraft.data.cohort import Cohort
 from medgraft.data.slice_positions import slice_positions
@@ -204,7 +204,7 @@ def _forward(
 
 
 @contextmanager
-def placed(model: Model, device: str | torch.device) -> Iterator[None]:
+def placed(model: nn.Module, device: str | torch.device) -> Iterator[None]:
     """A model on a device with channels-last weights; afterwards as before."""
     home = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     filters = [parameter for parameter in model.parameters() if parameter.ndim in ORDERS]

@@ -10,10 +10,12 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from medgraft.errors import SettingsError
+from medgraft.errors import SettingsError, ShapeError
 from medgraft.images.color import autocontrast, brightness, contrast, equalise, gamma
 from medgraft.images.distortions import blur, noise, sharpness
 from medgraft.images.geometry import Outside, affine, affine_volume, flip, turn
+from medgraft.images.hed import PRESETS as HED_RANGES
+from medgraft.images.hed import HEDJitter, HEDParameters
 from medgraft.images.preparation import ValueRange
 
 
@@ -32,7 +34,7 @@ Factors = Annotated[
 Areas = Annotated[
     tuple[Annotated[float, Field(gt=0, le=1)], Annotated[float, Field(gt=0, le=1)]], AfterValidator(_ordered)
 ]
-Preset = Literal["none", "light", "strong", "dihedral"]
+Preset = Literal["none", "light", "strong", "dihedral", "hed_light", "hed_strong"]
 
 
 class Parameters(NamedTuple):
@@ -78,13 +80,17 @@ class Parameters(NamedTuple):
     """(B, 2) degrees about the horizontal and the vertical axis; volumes only."""
     zoom_depth: Tensor
     """(B,) factor; volumes only."""
+    hed_gain: Tensor
+    """(B, 3) factors of haematoxylin, eosin, DAB."""
+    hed_bias: Tensor
+    """(B, 3) summands of the same, in the legacy scale of `rgb_to_hed`."""
 
 
 class Augmentation(BaseModel):
     """Random changes of training images; masks move along. The defaults are the preset `light`.
 
     Applied in this order: turn, flips, one resampling for rotation, shift, shear, zoom and crop; then
-    sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, noise. Left and right carry meaning
+    sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, stains, noise. Left and right carry meaning
     in some images (heart side, laterality marks): set `flip_horizontal=0` there.
 
     Volumes change as their slices would, all alike, which suits thick slices; intensities are those of the whole volume
@@ -140,14 +146,19 @@ class Augmentation(BaseModel):
     """Probability of stretching every channel to the full range."""
     equalise: Chance = 0.0
     """Probability of equalising the histogram of every channel."""
+    hed: Share = 0.0
+    """Of colour images of three channels, largest change of gain and bias of each stain (haematoxylin, eosin, DAB) in
+    the legacy scale; see `HEDJitter`."""
     outside: Outside = "reflect"
     """What is seen beyond the border: reflect, edge, or zero (black; label 0 in masks)."""
 
     @classmethod
     def preset(cls, name: Preset) -> Augmentation:
-        """Take a named set: `none`, `light` (the defaults), `strong`, or `dihedral` (flips and turns).
+        """Take a named set: `none`, `light` (the defaults), `strong`, `dihedral`, `hed_light` or `hed_strong`.
 
-        `dihedral` suits tissue on a slide, which has no up and no left; it changes no intensities.
+        `dihedral`, flips and turns, suits tissue on a slide, which has no up and no left; it changes no intensities.
+        `hed_light` and `hed_strong` also change brightness, contrast and stains of H&E (Tellez et al. 2019; without
+        their scaling, elastic deformation, noise and blur).
 
         >>> Augmentation.preset("dihedral").quarter_turns
         True
@@ -207,7 +218,11 @@ class Augmentation(BaseModel):
             depth=torch.zeros(batch_size, dtype=torch.bool),
             tilt=torch.zeros(batch_size, 2, dtype=torch.float64),
             zoom_depth=torch.ones(batch_size, dtype=torch.float64),
+            hed_gain=torch.ones(batch_size, 3, dtype=torch.float64),
+            hed_bias=torch.zeros(batch_size, 3, dtype=torch.float64),
         )
+        if self.hed:
+            parameters = parameters._replace(**_stains(self.hed, parameters.seeds))
         if dimensions == 2:
             return parameters
         draw = iter(torch.rand(DRAWS_ACROSS_SLICES, batch_size, generator=generator, dtype=torch.float64))
@@ -235,7 +250,13 @@ class Augmentation(BaseModel):
 
         Returns: (images, mask), shapes and dtypes as given; intensities are clipped to the value range as
             soon as one intensity operation is on.
+
+        Raises:
+            ShapeError: stains change, and these are no colour images of three channels.
+            SettingsError: stains change, and there is no value range.
         """
+        if _stains_change(parameters):
+            _check_colours(images, value_range)
         low, high = _ends(images, value_range)
         images, mask = _move(images, parameters, mask, self.outside, black=low)
         return _recolour(images, parameters, low, high), mask
@@ -274,9 +295,14 @@ PRESETS: dict[Preset, Augmentation] = {
         flip_vertical=0.5, quarter_turns=True, rotation=0, shift=0, zoom=(1, 1), brightness=0, contrast=0
     ),
 }
+PRESETS["hed_light"], PRESETS["hed_strong"] = (
+    PRESETS["dihedral"].model_copy(update={"brightness": 0.35, "contrast": 0.5, "hed": extent})
+    for extent in (HED_RANGES["light"], HED_RANGES["strong"])
+)
 
 DRAWS = 24
-"""Uniform numbers that `sample` takes per image; a new operation appends its own at the end."""
+"""Uniform numbers that `sample` takes per image; a new operation draws its own from `seeds`, as stains do, so that all
+other numbers of a training stay as they were."""
 DRAWS_ACROSS_SLICES = 3
 """Uniform numbers that `sample` takes per volume after these."""
 
@@ -291,7 +317,7 @@ def _crop_boxes(area: Tensor, ratio: Tensor, down: Tensor, right: Tensor) -> Ten
 def _ends(
     images: Tensor, value_range: tuple[float | Sequence[float], float | Sequence[float]] | None
 ) -> tuple[Tensor, Tensor]:
-    """Values of black and white that broadcast with the images."""
+    """Values of black and white that broadcast with the images; without a range, each channel's own ends."""
     if value_range is None:
         space = tuple(range(2, images.ndim))
         return images.amin(space, keepdim=True), images.amax(space, keepdim=True)
@@ -334,13 +360,15 @@ def _recolour(images: Tensor, parameters: Parameters, low: Tensor, high: Tensor)
         (gamma, parameters.gamma, 1.0),
     ]
     active = [(change, factor) for change, factor, neutral in factors if (factor != neutral).any()]
-    noisy = bool(parameters.noise.any())
-    if not active and not noisy:
+    noisy, stained = bool(parameters.noise.any()), _stains_change(parameters)
+    if not active and not noisy and not stained:
         return images
     extent = torch.where(high > low, high - low, 1.0)
     images = ((images - low) / extent).clamp(0.0, 1.0)
     for change, factor in active:
         images = change(images, factor)
+    if stained:
+        images = HEDJitter().apply(images, HEDParameters(parameters.hed_gain, parameters.hed_bias))
     if noisy:
         images = noise(images, parameters.noise, parameters.seeds).clamp(0.0, 1.0)
     return images * extent + low
@@ -355,3 +383,31 @@ def _where(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Ten
         return images
 
     return changed
+
+
+AFTER_NOISE = 2**31
+"""Added to the seeds of the noise, which are below it, for numbers of their own."""
+
+
+def _stains(extent: float, seeds: Tensor) -> dict[str, Tensor]:
+    jitter = HEDJitter(gain=extent, bias=extent)
+    drawn = [jitter.sample(1, torch.Generator().manual_seed(AFTER_NOISE + seed)) for seed in seeds.tolist()]
+    gain, bias = (torch.cat(parts) for parts in zip(*drawn))
+    return {"hed_gain": gain, "hed_bias": bias}
+
+
+def _stains_change(parameters: Parameters) -> bool:
+    return bool((parameters.hed_gain != 1).any() or parameters.hed_bias.any())
+
+
+def _check_colours(images: Tensor, value_range: object) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ShapeError(
+            "Augmentation.hed", "colour images (B, 3, H, W)", f"got {tuple(images.shape)}",
+            "Set hed=0: grey images and volumes have no stains.",
+        )  # fmt: skip
+    if value_range is None:
+        raise SettingsError(
+            "Augmentation.hed", "a preparation that keeps black and white", "this one standardises each image",
+            "Set preparation.intensity='unit', or hed=0.",
+        )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
-from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier, NormaliseStain
+from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier, NormaliseStain, StainAgLr
 
 __all__ = [
     "AIVA",
@@ -22,4 +22,5 @@ __all__ = [
     "SegJDOT",
     "SimpleBaseline",
     "SpotTUNet",
+    "StainAgLr",
 ]

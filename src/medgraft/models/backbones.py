@@ -12,6 +12,7 @@ from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
 from medgraft.errors import ModelError, ShapeError
+from medgraft.models import stain_cnn  # noqa: F401 - timm knows it once it is imported
 from medgraft.models.model import Model, no_source_head, register
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind

@@ -54,6 +54,7 @@ def open_source(
     random/unet, random/unet3d   a U-Net for images or volumes; random/unet3d_flat2: its first 2 levels (1 to 4)
                                  stay within slices, for slices about 2**2 times as far apart as pixels;
                                  random/unet_width8: 8 channels at the first level instead of 16
+    random/stain_cnn             the small network of studies on stains, see `StainCNN`
     a folder                     what `save_model` wrote
     a .pt, .pth or .safetensors  a state dict; needs `architecture`, a timm name; never unpickled
     ===========================  ==========================================================================

@@ -89,6 +89,7 @@ class ERM(OnImages):
         labels = bias_labels(type(self).__name__, task.source, self.attributes, run)
         objective = self._objective(adapted, rows, labels, run)
         fit(objective, run, self._schedules())
+        objective.show(run)
         return adapted
 
     def _schedules(self) -> Schedule | Mapping[str, Schedule]:
@@ -135,6 +136,9 @@ class SourceImages(Supervised):
         )
         if shares is not None and by_sampling:
             self.sampling_weights = shares
+
+    def show(self, run: Run) -> None:
+        """Record what a reader should see of the finished training: here nothing."""
 
     def weigh_pixels(self, step: Step) -> Tensor | None:
         """(B,) factors of the images, where they count unequally."""

@@ -1,0 +1,251 @@
+"""A classifier that says the same whatever the stain: Stain-AgLr."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import BeforeValidator
+from pydantic import Field as Setting
+from torch import Tensor
+
+from medgraft.engine.loading import Loader
+from medgraft.engine.optimizers import ParamGroup
+from medgraft.engine.patches import Patches
+from medgraft.engine.predict import placed
+from medgraft.engine.randomness import seeded
+from medgraft.engine.run import Run
+from medgraft.engine.schedule import Schedule
+from medgraft.engine.stain_normalised import from_unit, to_unit
+from medgraft.errors import DataError, SettingsError
+from medgraft.images.augmentation import Augmentation
+from medgraft.images.hed import HEDJitter
+from medgraft.images.preparation import Preparer
+from medgraft.images.resampling import resize
+from medgraft.methods.graft import AugmentationChoice
+from medgraft.methods.unseen.bias_labels import BiasLabels
+from medgraft.methods.unseen.erm import ERM, SourceImages
+from medgraft.models.model import Model, evaluation_mode
+from medgraft.models.stain_decoder import (
+    RGB,
+    StainDecoder,
+    consistency_loss,
+    decoder_for,
+    regeneration_loss,
+)
+from medgraft.types import Kind, Loss, Progress, Step
+
+logger = logging.getLogger(__name__)
+ALTERED = "altered"
+SHOWN, LONGEST_SIDE, GAP = 6, 96, 2
+"""Tiles in the picture; their longest side and the white between them in pixels."""
+HALF_A_GREY_LEVEL = 0.5 / 255
+
+
+def _preset(value: object) -> object:
+    return HEDJitter.preset(value) if value in ("light", "strong") else value
+
+
+class StainAgLr(ERM):
+    """Train on the source so that stains do not matter: each image also passes in another stain (Stain-AgLr).
+
+    An image and its altered copy, in one batch, are to be told alike (consistency), and a decoder gives the raw colours
+    back from the features of the altered copy (regeneration). The decoder is no part of the returned model, which costs
+    what a plain classifier costs; the picture `stains (raw, altered, regenerated)` shows what it draws (its weights are
+    those of the last epoch, whichever is kept of the model). Without both parts and with the loss of raw images only
+    this is `ERM`; with that of altered ones, training with HED jitter (Tellez et al. 2019), which
+    `augmentation="hed_light"` gives to every method.
+
+    >>> method = StainAgLr(alteration="strong")
+    >>> method.alteration.gain, method.consistency_weight, method.regeneration_weight
+    (0.2, 10.0, 0.1)
+
+    Source: Raipuria et al. 2022. Differs: `alteration` changes stains only; brightness and contrast, part of the
+        published one, belong to `augmentation` and are then those of both copies.
+    """
+
+    name: ClassVar[str] = "stain_aglr"
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"classify", "multilabel"})
+
+    alteration: Annotated[HEDJitter, BeforeValidator(_preset)] = HEDJitter.preset("light")
+    """How stains of the copy are altered: `light` (as published), `strong`, or the settings of a `HEDJitter`."""
+    consistency_weight: float = Setting(default=10.0, ge=0)
+    """Of the divergence of what is said of the altered images from what is said of the raw ones; 0 leaves it out."""
+    regeneration_weight: float = Setting(default=0.1, ge=0)
+    """Of the regenerated colours' squared distance from the raw ones; 0 builds no decoder."""
+    cross_entropy_on: Literal["both", "raw", "altered"] = "both"
+    """Which copies the loss of the labels sees; not published (its figure shows both passing). `both`: their mean."""
+    stop_gradient: bool = False
+    """Whether consistency moves the altered copy towards the raw one only. None is mentioned where this was published;
+    other work on consistency has it."""
+    augmentation: AugmentationChoice = Augmentation.preset("dihedral")
+    """Before stains are altered, alike for both copies: its result is the raw image, which is regenerated. By default
+    flips and quarter turns, as published."""
+    schedule: Schedule = Schedule(
+        epochs=50, batch_size=64, optimizer="adam", lr=1e-2, weight_decay=0.0, shape="cosine"
+    )
+    """By default Adam from 1e-2 as published for a small network from scratch on 48 000 tiles (5e-3 on 7 000); take
+    1e-3 or less for pre-trained networks. Published is a tenth whenever the validation loss has not improved for 4
+    epochs (15), until 1e-5; `shape="plateau"` with `plateau_epochs=4` and `minimum_lr=1e-5` comes close, by the
+    selection score, but needs validation rows, so a cosine is the default. A step sees each image twice."""
+
+    def _objective(
+        self, model: Model, rows: Loader | Patches, labels: Sequence[BiasLabels], run: Run
+    ) -> StainAgnostic:
+        if isinstance(rows, Patches):
+            raise DataError(
+                "StainAgLr", "single images that the network sees whole",
+                f"{rows.cohort.name} has volumes, or the preparation cuts patches",
+                "Give each tile a row of its own, and set a size instead of a patch.",
+            )  # fmt: skip
+        _refuse_colourless(rows.preparer)
+        return StainAgnostic(model, rows, labels, self, run)
+
+    @property
+    def alters(self) -> bool:
+        """Whether any part asks for altered copies."""
+        return self.cross_entropy_on != "raw" or self.consistency_weight > 0 or self.regeneration_weight > 0
+
+    @property
+    def sees_raw(self) -> bool:
+        """Whether any part asks what the model makes of raw images."""
+        return self.cross_entropy_on != "altered" or self.consistency_weight > 0
+
+
+class StainAgnostic(SourceImages):
+    """Descend on the loss of labels, the consistency between an image and its altered copy, and regenerated colours.
+
+    Copies share one forward pass, first all raw images, then all altered ones: norms see the statistics of both.
+
+    Args:
+        model: a classifier of colour images, trained in place.
+        rows: labelled source rows whose preparation keeps black and white.
+        labels: of attributes by which groups are balanced.
+        method: the rest.
+        run: seeds the decoder.
+
+    Raises:
+        ModelError: colours shall be regenerated, and the model has no feature maps.
+
+    Source: Raipuria et al. 2022, equations 1 to 3.
+    """
+
+    def __init__(
+        self, model: Model, rows: Loader, labels: Sequence[BiasLabels], method: StainAgLr, run: Run
+    ) -> None:
+        super().__init__(model, rows, labels, method)
+        self.method = method
+        few = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)
+        self.shown = rows(few).images
+        self.decoder: StainDecoder | None = None
+        if method.regeneration_weight:
+            with seeded(run.seed, run.path, "decoder"):
+                self.decoder, self.block = decoder_for(model, self.shown[:1])
+            self._groups = [*self._groups, ParamGroup(list(self.decoder.parameters()))]
+        if method.alters:
+            self._warn_of_grey()
+
+    def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
+        """The same batches as without alteration, with an altered copy of each image."""
+        self.alterations = run.generator("alteration", progress.epoch)
+        return super().batches(progress, run)
+
+    def _steps(self, generator: torch.Generator) -> Iterator[Step]:
+        for step in super()._steps(generator):
+            if self.method.alters:
+                altered = self.altered(step.tensors["images"], self.alterations)
+                step = Step({**step.tensors, ALTERED: altered})
+            yield step
+
+    def altered(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Prepared images (B, 3, H, W) in other stains, prepared likewise."""
+        return from_unit(
+            self.method.alteration(self.colours(images), generator), self.loader.preparer.preparation
+        )
+
+    def colours(self, images: Tensor) -> Tensor:
+        """Prepared images as red, green and blue in [0, 1]."""
+        return to_unit(images, self.loader.preparer.preparation)
+
+    def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
+        """The sum of the parts that are switched on, each logged before it is weighed."""
+        method, altered = self.method, step.tensors.get(ALTERED)
+        if altered is None:
+            return super().loss(step, phase, progress)
+        raw, count = step.tensors["images"], len(altered)
+        images = torch.cat([raw, altered]) if method.sees_raw else altered
+        if self.decoder is None:
+            outputs: Tensor = self.model(images)
+        else:
+            outputs, inner = self.model.activations(images, [self.block])
+        of_raw, of_altered = outputs[:count], outputs[-count:]
+        total = self._of_labels({"both": outputs, "raw": of_raw, "altered": of_altered}, step)
+        parts = {"task": total}
+        if method.consistency_weight:
+            known = of_raw.detach() if method.stop_gradient else of_raw
+            parts["consistency"] = consistency_loss(known, of_altered, self.model.spec.kind)
+            total = total + method.consistency_weight * parts["consistency"]
+        if self.decoder is not None:
+            regenerated = self.decoder(inner[self.block][-count:], (raw.shape[2], raw.shape[3]))
+            parts["regeneration"] = regeneration_loss(regenerated, self.colours(raw))
+            total = total + method.regeneration_weight * parts["regeneration"]
+        return Loss(total, parts)
+
+    def _of_labels(self, outputs: dict[str, Tensor], step: Step) -> Tensor:
+        """The criterion on the chosen copies, whose labels and weights are those of their images."""
+        chosen = outputs[self.method.cross_entropy_on]
+        weights = self.weigh_pixels(step)
+        known = [step.tensors["truth"], *([] if weights is None else [weights])]
+        copies = len(chosen) // len(known[0])
+        return self.criterion(chosen, *(torch.cat([values] * copies) for values in known))
+
+    def show(self, run: Run) -> None:
+        """Record some training tiles as they are, altered, and regenerated from the features of the altered ones."""
+        if not self.method.alters:
+            return
+        altered = self.altered(self.shown, run.generator("shown alteration"))
+        columns = {"raw": self.colours(self.shown), "altered": self.colours(altered)}
+        if self.decoder is not None:
+            with evaluation_mode(self), placed(self, "cpu"), torch.no_grad():
+                inner = self.model.activations(altered, [self.block])[1][self.block]
+                columns["regenerated"] = self.decoder(inner, (altered.shape[2], altered.shape[3]))
+        run.record(f"stains ({', '.join(columns)})", _beside_one_another(list(columns.values())))
+
+    def _warn_of_grey(self) -> None:
+        colours = self.colours(self.shown)
+        if (colours.amax(dim=1) - colours.amin(dim=1)).max() < HALF_A_GREY_LEVEL:
+            logger.warning(
+                "StainAgLr alters stains, but the %d training images looked at are grey, so that it teaches the model "
+                "nothing useful; use it for stained tissue in colour",
+                len(colours),
+            )
+
+
+def _refuse_colourless(preparer: Preparer) -> None:
+    preparation = preparer.preparation
+    if preparation.channels != RGB or preparation.slices != 1:
+        raise SettingsError(
+            "StainAgLr", "a model for colour images (3 channels of one slice)",
+            f"this one's have {preparation.channels} of {preparation.slices}",
+            "Start from one trained on RGB, such as packaged/efficientnet_lite0, or use erm.",
+        )  # fmt: skip
+    if preparer.value_range is None:
+        raise SettingsError(
+            "StainAgLr", "a preparation that keeps black and white, so that colours can be told",
+            f"preparation.intensity is '{preparation.intensity}'", "Set preparation.intensity='unit'.",
+        )  # fmt: skip
+
+
+def _beside_one_another(columns: Sequence[Tensor]) -> np.ndarray:
+    """(height, width, 3) uint8: a row per image, a column per version (B, 3, H, W) in [0, 1], white between them."""
+    height, width = columns[0].shape[2:]
+    shrink = min(1.0, LONGEST_SIDE / max(height, width))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    pad = torch.nn.ConstantPad2d((0, GAP, 0, GAP), 1.0)
+    tiles = [pad(resize(image, size)) for images in zip(*columns) for image in images]
+    rows = [torch.cat(tiles[at : at + len(columns)], dim=2) for at in range(0, len(tiles), len(columns))]
+    picture = torch.cat(rows, dim=1)[:, :-GAP, :-GAP].permute(1, 2, 0)
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
