@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medgraft.data.task import Task
     from medgraft.engine.run import Limit, Run
     from medgraft.engine.schedule import Schedule
+    from medgraft.evaluation.bias import BiasAudit
     from medgraft.evaluation.compare import compare
     from medgraft.evidence import Evidence
     from medgraft.models.model import Model
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from medgraft.reports import model_card, report, write_numbers
 
 _HOMES = {
+    "BiasAudit": "evaluation.bias",
     "Cohort": "data.cohort",
     "Evidence": "evidence",
     "Limit": "engine.run",
@@ -68,6 +70,7 @@ _HOMES = {
 """Where each name lives; imported at first use."""
 
 __all__ = [
+    "BiasAudit",
     "Cohort",
     "Evidence",
     "Limit",
