@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medgraft.api.feature_drift import follow_features
     from medgraft.api.prediction import predict
     from medgraft.api.ranking import rank
+    from medgraft.api.skin_tone import measure_skin_tone
     from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
@@ -57,6 +58,7 @@ _HOMES = {
     "load_model": "models.storage",
     "load_phantom": "phantoms",
     "load_samples": "data.samples",
+    "measure_skin_tone": "api.skin_tone",
     "model_card": "reports",
     "open_source": "models.sources",
     "predict": "api.prediction",
@@ -88,6 +90,7 @@ __all__ = [
     "load_model",
     "load_phantom",
     "load_samples",
+    "measure_skin_tone",
     "methods",
     "model_card",
     "open_source",
