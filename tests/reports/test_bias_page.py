@@ -2,82 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-import numpy as np
-import pandas as pd
 import pytest
+from tests.reports.bias_evidence import audited
+from tests.reports.schema_check import problems
 
-from medgraft.evidence import Evidence, fact
-from medgraft.reports import report
+from medgraft.evidence import Evidence
+from medgraft.reports import report, report_numbers
 from medgraft.reports.bias import bias_views, reader_points, readers_shown
+from medgraft.reports.numbers import SCHEMA_FILE
 from medgraft.reports.panels import make_panels
-
-ABOUT = {"cohort": "Porto", "split": "test", "unit": "patients"}
-SCORES = {
-    "plain": {"all": 0.81, "conflicting": 0.60, "aligned": 0.95, "worst": 0.70, "gap": 0.20},
-    "blunted": {"all": 0.70, "conflicting": 0.62, "aligned": 0.75, "worst": 0.68, "gap": 0.05},
-    "helped": {"all": 0.80, "conflicting": 0.75, "aligned": 0.84, "worst": 0.78, "gap": 0.06},
-}
-
-
-def line(subject: str, part: str, value: float, group: str = "", metric: str = "auroc", **more) -> dict:
-    about = {
-        "subject": subject,
-        "attribute": "tone",
-        "part": part,
-        "group": group,
-        "metric": metric,
-        "seed": 0,
-    }
-    numbers = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 20, "images": 40, "reason": ""}
-    return about | numbers | ABOUT | more
-
-
-def audited(
-    subjects=("plain",), reference: bool = True, readers: bool = True, beside: bool = True
-) -> Evidence:
-    """A hundred images on light and on dark skin, and two on skin of another tone."""
-    lines, probes, facts, tables = [], [], [], {}
-    rng = np.random.default_rng(0)
-    truth, tone = np.arange(102) % 2, np.repeat(["light", "dark", "pale"], [50, 50, 2])
-    for subject in subjects:
-        for part, value in SCORES[subject].items():
-            if reference or part not in ("conflicting", "aligned"):
-                group = "dark" if part == "worst" else ""
-                lines += [
-                    line(subject, part, value, group, metric) for metric in ("auroc", "balanced_accuracy")
-                ]
-        lines += [line(subject, "group", 0.9, "light"), line(subject, "group", 0.7, "dark")]
-        lines.append(line(subject, "group", np.nan, "pale", low=np.nan, high=np.nan, reason="one class only"))
-        if reference:
-            lines.append(line(subject, "association", 0.65, metric="cramers_v"))
-        for name, is_beside in ((subject, False), ("fair", True)):
-            if beside or not is_beside:
-                probes.append(line(name, "", 0.99, probe="linear", beside=is_beside, values=2))
-        facts.append(
-            fact(subject=subject, cohort="Porto", split="test", metric="auroc", value=SCORES[subject]["all"])
-        )
-        chance = 1 / (1 + np.exp(-rng.normal(size=102) - truth))
-        tables[f"predictions/{subject}/0"] = pd.DataFrame(
-            {"cohort": "Porto", "split": "test", "row": range(1, 103), "unit": range(102), "truth": truth,
-             "predicted": (chance > 0.5).astype(int), "p_0": 1 - chance, "p_1": chance}
-        )  # fmt: skip
-    tables |= {
-        "bias": pd.DataFrame(lines),
-        "bias_probes": pd.DataFrame(probes).drop(columns=["part", "group"]),
-        "bias_groups": pd.DataFrame({"row": range(1, 103), "attribute": "tone", "group": tone} | ABOUT),
-        "classes/Porto": pd.DataFrame({"index": [0, 1], "name": ["benign", "malignant"]}),
-    }
-    if readers:
-        points = [("", "", 0.9, 0.7), ("tone", "dark", 0.6, 0.5), ("tone", "light", np.nan, 0.5)]
-        tables["readers"] = pd.DataFrame(
-            {"reader": "A", "attribute": attribute, "group": group, "class": "malignant", "index": 1, "images": 100,
-             "n": 90, "sensitivity": found, "sensitivity_low": found - 0.1, "sensitivity_high": found + 0.1,
-             "specificity": spared, "specificity_low": spared - 0.1, "specificity_high": spared + 0.1} | ABOUT
-            for attribute, group, found, spared in points
-        )  # fmt: skip
-    return Evidence(pd.DataFrame(facts), tables=tables)
 
 
 def view(evidence: Evidence):
@@ -171,3 +107,15 @@ def test_without_an_audit_nothing_of_it_is_shown(tmp_path):
         del evidence.tables[name]
     page = report(evidence, tmp_path / "page.html").read_text("utf-8")
     assert "worse for" not in page and "What readers said" not in page
+
+
+def test_the_numbers_hold_all_of_an_audit():
+    found = report_numbers(audited(("plain", "helped")))
+    audits = {each["subject"]: each["audits"] for each in found["cohorts"][0]["subjects"]}
+    told = {(one["part"], one["group"]): one["value"] for one in audits["helped"] if one["metric"] == "auroc"}
+    assert told == {
+        ("all", ""): 0.80, ("conflicting", ""): 0.75, ("aligned", ""): 0.84, ("worst", ""): 0.78,
+        ("gap", ""): pytest.approx(0.06), ("group", "light"): 0.9, ("group", "dark"): 0.7,
+    }  # fmt: skip
+    schema = json.loads(SCHEMA_FILE.read_text("utf-8"))
+    assert problems(json.loads(json.dumps(found, allow_nan=False)), schema, schema) == []

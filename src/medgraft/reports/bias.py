@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +27,6 @@ from medgraft.reports.predictions import mean_roc, read_outcome
 from medgraft.reports.subgroups import mean_cell
 from medgraft.reports.wording import counted, describe_score, listed, number, signed
 
-TABLES = ("bias", "bias_groups", "bias_probes", "readers")
 PARTS = {
     "all": "all", "conflicting": "against training", "aligned": "with training", "worst": "worst group", "gap": "gap"
 }  # fmt: skip
@@ -78,6 +77,26 @@ def bias_views(evidence: Evidence, panel: Panel, salt: str) -> list[BiasView]:
     return [
         _view(evidence, panel, str(name), own, salt) for name, own in table.groupby("attribute", sort=False)
     ]
+
+
+def audit_scores(
+    evidence: Evidence, panel: Panel, subject: str
+) -> Iterator[tuple[tuple[str, str, str], str, Cell]]:
+    """Every number of a subject's audits: attribute, part and group, the score's name, the numbers.
+
+    Part and group are as in the table "bias"; the worst group's name is left out, as it may differ between seeds.
+    """
+    table = _rows(evidence, "bias", panel)
+    if table.empty:
+        return
+    own = table[table["subject"] == subject].copy()
+    own.loc[own["part"] == "worst", "group"] = ""
+    for (attribute, part, group, metric), rows in own.groupby(
+        ["attribute", "part", "group", "metric"], sort=False
+    ):
+        cell = mean_cell(rows)
+        if cell is not None:
+            yield (str(attribute), str(part), str(group)), str(metric), cell
 
 
 def readers_shown(evidence: Evidence, panel: Panel) -> list[Reader]:

@@ -93,10 +93,11 @@ def _histogram(counts: list[tuple[str, *tuple[int, ...]]]) -> Chart:
         heights = [line[1 + place] for line in counts]
         left = [at - 0.4 + width * (place + 0.5) for at in range(len(counts))]
         axis.bar(left, heights, width=width * 0.92, color=colour_of(place))
-    axis.set_xticks(range(len(counts)), [name.removeprefix("type ") for name, *_ in counts])
+    names = ["?" if name == "unknown" else name.removeprefix("type ") for name, *_ in counts]
+    axis.set_xticks(range(len(counts)), names)
     axis.grid(False, axis="x")
     axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axis.set_xlabel("Fitzpatrick type")
+    axis.set_xlabel("Fitzpatrick type (?: unknown)")
     axis.set_ylabel("images")
     told = ", ".join(f"{name}: {', '.join(map(str, numbers))}" for name, *numbers in counts)
     return Chart("Images by type", to_svg(figure, "tones", told), f"Images by Fitzpatrick type: {told}.")
