@@ -32,7 +32,7 @@ def test_the_first_sentence_tells_all_of_it():
 def test_a_gap_that_shrinks_because_good_groups_became_worse_is_called_damage():
     found = view(audited(("plain", "blunted", "helped")))
     by_name = {sentence.split(",")[0]: sentence for sentence in found.changes}
-    assert "this is damage" in by_name["blunted"] and "damage" not in by_name["helped"]
+    assert "that is damage" in by_name["blunted"] and "damage" not in by_name["helped"]
     assert by_name["helped"] == (
         "helped, beside plain: AUROC \N{MINUS SIGN}0.01 for all, +0.15 against training, +0.08 in the worst group and "
         "\N{MINUS SIGN}0.14 in the gap."

@@ -193,7 +193,9 @@ def _change(rows: pd.DataFrame, subject: str, first: str) -> str:
             told.append(f"{signed(by[part], 2)} {words}")
     sentence = f"{subject}, beside {first}: AUROC {listed(told)}."
     if by.get("gap", 0) < 0 and by.get("worst", 0) <= 0:
-        sentence += " The gap is smaller only because better groups became worse: this is damage, not help."
+        sentence += (
+            " The gap is smaller only because better groups became worse: by these numbers that is damage."
+        )
     return sentence
 
 
