@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medgraft.api.feature_drift import follow_features
     from medgraft.api.prediction import predict
     from medgraft.api.ranking import rank
+    from medgraft.api.skin_tone import measure_skin_tone
     from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from medgraft.data.task import Task
     from medgraft.engine.run import Limit, Run
     from medgraft.engine.schedule import Schedule
+    from medgraft.evaluation.bias import BiasAudit
     from medgraft.evaluation.compare import compare
     from medgraft.evidence import Evidence
     from medgraft.models.model import Model
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from medgraft.reports import model_card, report, write_numbers
 
 _HOMES = {
+    "BiasAudit": "evaluation.bias",
     "Cohort": "data.cohort",
     "Evidence": "evidence",
     "Limit": "engine.run",
@@ -55,6 +58,7 @@ _HOMES = {
     "load_model": "models.storage",
     "load_phantom": "phantoms",
     "load_samples": "data.samples",
+    "measure_skin_tone": "api.skin_tone",
     "model_card": "reports",
     "open_source": "models.sources",
     "predict": "api.prediction",
@@ -68,6 +72,7 @@ _HOMES = {
 """Where each name lives; imported at first use."""
 
 __all__ = [
+    "BiasAudit",
     "Cohort",
     "Evidence",
     "Limit",
@@ -85,6 +90,7 @@ __all__ = [
     "load_model",
     "load_phantom",
     "load_samples",
+    "measure_skin_tone",
     "methods",
     "model_card",
     "open_source",

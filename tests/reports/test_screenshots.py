@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.reports.bias_evidence import audited
 from tests.reports.chromium import CHROMIUM, Chromium, Shot
 from tests.reports.grid_evidence import grid_evidence
 from tests.reports.ranking_evidence import ranking_evidence
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed: no page was looked at"),
 ]
 DESK, PHONE = 1280, 390
-PAGES = ("plain", "grid", "sites", "lonely", "ranking", "leaders", "selection", "one_seed", "card")
+PAGES = ("plain", "grid", "sites", "lonely", "ranking", "leaders", "selection", "one_seed", "bias", "card")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, evidence: Evidence) -> dict[
             classes=("benign", "malignant"),
         ),
         "selection": grid_evidence(seeds=1, targets=("Porto",)) + selection_evidence(),
+        "bias": audited(("plain", "blunted", "helped")),
         "one_seed": selection_evidence(seeds=1, targets=("nuclei", "zones"), names=("log_me", "sfda")),
     }
     paths = {

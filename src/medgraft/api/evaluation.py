@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from medgraft.data.cohort import Cohort
+    from medgraft.evaluation.bias import BiasAudit
 
 
 def evaluate(
@@ -29,6 +30,7 @@ def evaluate(
     split: str | None = None,
     selection: str | None = None,
     by: Sequence[str] = (),
+    bias: BiasAudit | None = None,
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
@@ -40,7 +42,7 @@ def evaluate(
 
     Args:
         model: a model, or the folder of one or of a run; a run adds how it was trained.
-        cohort, subject, split, by, repeats, device, examples, tolerance_mm, picture_patients, progress: as for
+        cohort, subject, split, by, bias, repeats, device, examples, tolerance_mm, picture_patients, progress: as for
             `evaluation.evaluate`.
         seed, selection: of the run that made the model; None takes what the model's provenance tells.
 
@@ -72,6 +74,7 @@ def evaluate(
         split=split,
         selection=last.get("selection", "none") if selection is None else selection,
         by=by,
+        bias=bias,
         repeats=repeats,
         device=device,
         examples=examples,

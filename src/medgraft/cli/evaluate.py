@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
-from medgraft.errors import DataError
+from medgraft.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
+    from medgraft.data.cohort import Cohort
+    from medgraft.evaluation.bias import BiasAudit
     from medgraft.evidence import Evidence
 
 
@@ -29,6 +31,24 @@ def evaluate(
     by: Annotated[
         list[str] | None,
         typer.Option(help="Also score each group of this column (site, sex, scanner, ...); may be repeated."),
+    ] = None,
+    bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Is the model worse for some values of this column (fitzpatrick, camera, ...), did it learn "
+            "a shortcut from it? May be repeated."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the model was trained on, for --bias: its training rows, or all where it has no column 'split'. "
+            "Default: the training rows of the manifest."
+        ),
+    ] = None,
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="For --bias: a model trained without the bias, whose features are probed, too."),
     ] = None,
     subject: Annotated[str | None, typer.Option("--name", help="Name of the model in tables.")] = None,
     tolerance_mm: Annotated[
@@ -50,6 +70,7 @@ def evaluate(
     if out.exists() and not out.is_dir():
         raise DataError("evaluate", "a folder for its results", f"{out} is a file", "Choose another --out.")
     cohort = open_cohort(manifest, kind, classes, quiet=quiet, divide=split != "all")
+    audit = _audit(bias or [], reference, beside or [], cohort, kind, classes)
     if at:
         cohort = cohort.at(*at)
     if split != "all":
@@ -60,6 +81,7 @@ def evaluate(
         subject=subject or _name(model),
         split=split,
         by=by or (),
+        bias=audit,
         device=device,
         examples=0 if no_images else 6,
         tolerance_mm=tolerance_mm,
@@ -72,6 +94,35 @@ def evaluate(
     if not quiet:
         _print_scores(evidence)
         typer.echo(f"\nReport: {page}\nEvidence: {out / 'evidence'}")
+
+
+def _audit(
+    attributes: list[str],
+    reference: Path | None,
+    beside: list[Path],
+    cohort: Cohort,
+    kind: str | None,
+    classes: str | None,
+) -> BiasAudit | None:
+    """What is asked about attributes; training rows are those of the reference, or of the manifest itself."""
+    from medgraft.api.adaptation import adapted_model
+    from medgraft.evaluation.bias import BiasAudit
+    from medgraft.models.storage import load_model
+
+    if not attributes:
+        if reference is not None or beside:
+            raise SettingsError(
+                "evaluate",
+                "--bias with --reference and --beside",
+                "it is missing",
+                "Name a column with --bias.",
+            )
+        return None
+    known = cohort if reference is None else open_cohort(reference, kind, classes, divide=False)
+    trained = known.split("train") if known.has_splits else None if reference is None else known
+    if trained is not None and not len(trained):
+        trained = None
+    return BiasAudit(attributes, trained, {_name(path): load_model(adapted_model(path)) for path in beside})
 
 
 def _name(model: Path) -> str:
@@ -90,6 +141,7 @@ def _print_scores(evidence: Evidence) -> None:
         typer.echo(f"{name:32} {fact['value']:.3f}{interval}")
     typer.echo(f"95 % intervals over {facts[0]['n']} {facts[0]['unit']}")
     _print_subgroups(evidence)
+    _print_bias(evidence)
     for table in evidence.tables.values():
         if "undefined" in table and (count := int(table["undefined"].sum())):
             typer.echo(
@@ -98,6 +150,20 @@ def _print_scores(evidence: Evidence) -> None:
             )
     for warning in evidence.warnings:
         typer.echo(f"Warning: {warning}", err=True)
+
+
+def _print_bias(evidence: Evidence) -> None:
+    """What an audit found, the gap never alone."""
+    import math
+
+    table = evidence.tables.get("bias")
+    if table is None:
+        return
+    for line in table[(table["metric"] == "auroc") & (table["part"] != "group")].to_dict("records"):
+        interval = "" if math.isnan(line["low"]) else f"  {line['low']:.3f} to {line['high']:.3f}"
+        group = f" ({line['group']})" if line["group"] else ""
+        told = f"{line['value']:.3f}{interval}" if math.isfinite(line["value"]) else line["reason"]
+        typer.echo(f"{'auroc, ' + line['attribute'] + ': ' + line['part'] + group:32} {told}")
 
 
 def _print_subgroups(evidence: Evidence) -> None:

@@ -24,7 +24,7 @@ def measure_labels(
 ) -> Measured:
     """Predict a cohort with one class or several labels per image, and say how good that is."""
     predicted = predict_labels(model, cohort, device=device, shown=progress)
-    outcome = Outcome(_truth(cohort, model.spec.classes), predicted.labels, predicted.probabilities)
+    outcome = Outcome(truth_of(cohort, model.spec.classes), predicted.labels, predicted.probabilities)
     scores: list[tuple[str, str, Metric]] = [
         (name, "", metric_of(outcome, measure)) for name, measure in MEASURES.items()
     ]
@@ -43,7 +43,7 @@ def measure_labels(
     )
 
 
-def _truth(cohort: Cohort, classes: Sequence[str]) -> np.ndarray:
+def truth_of(cohort: Cohort, classes: Sequence[str]) -> np.ndarray:
     """The cohort's labels in the model's order; those it does not know or is unsure of are missing."""
     labels, places = cohort.labels, np.asarray([classes.index(name) for name in cohort.classes])
     truth: np.ndarray

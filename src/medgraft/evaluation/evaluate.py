@@ -14,8 +14,10 @@ import pandas as pd
 
 from medgraft.engine.distributed import choose_device
 from medgraft.errors import DataError, ModelError
+from medgraft.evaluation.bias import BiasAudit, audit_tables, check_audit
 from medgraft.evaluation.classification import measure_labels
 from medgraft.evaluation.measured import Measured
+from medgraft.evaluation.readers import measure_readers, readers_of
 from medgraft.evaluation.segmentation import measure_masks
 from medgraft.evaluation.subgroups import groups_of, measure_subgroups
 from medgraft.evidence import Evidence, Fact, fact
@@ -42,6 +44,7 @@ def evaluate(
     split: str | None = None,
     selection: str = "none",
     by: Sequence[str] = (),
+    bias: BiasAudit | None = None,
     repeats: int = 1000,
     device: str = "cpu",
     examples: int = 6,
@@ -59,6 +62,8 @@ def evaluate(
         split: name of the rows in tables; None takes the cohort's own.
         selection: rule that chose the epoch.
         by: columns of the manifest, such as site, sex or scanner, whose groups are also scored by themselves.
+        bias: attributes of which it is asked whether the model does worse for some values, or learnt a shortcut from
+            them; of classes and labels.
         repeats: bootstrap resamples of whole patients (or split units) for 95 % intervals.
         device: "cpu", "cuda" or "auto".
         examples: how many small pictures to keep, the worst first.
@@ -70,20 +75,24 @@ def evaluate(
     Returns: facts (classification: auroc, average_precision, accuracy, balanced_accuracy, ece, brier, recall
         per class; segmentation: dice, iou and, where spacings are known, surface Dice, HD95 and average surface
         distances per patient, for each class and over the foreground), predictions per row or scores per
-        patient, a table "subgroups" where groups were asked for, examples, warnings and provenance. Images that
-        show a class in only one of truth and prediction have no distances: they are left out of means and counted
-        in the scores.
+        patient, a table "subgroups" where groups were asked for, "bias", "bias_groups" and "bias_probes" where an
+        audit was, "readers" where columns `reader_NAME` hold what people said, examples, warnings and provenance.
+        Images that show a class in only one of truth and prediction have no distances: they are left out of means
+        and counted in the scores.
 
     Raises:
         ModelError: kind or classes of the model are not the cohort's.
-        DataError: the cohort is empty or has no truth; `by` names no column that groups images; a cell of the
-            column `spacing_mm` is no spacing.
+        DataError: the cohort is empty or has no truth; `by` or `bias` names no column that groups images; a cell of
+            a column `spacing_mm` is no spacing, or of `reader_NAME` no class.
         SettingsError: the tolerance is negative.
     """
     started = time.monotonic()
     _check(model, cohort)
     for attribute in by:
         groups_of(cohort, attribute)
+    if bias is not None:
+        check_audit(bias, subject, model, cohort)
+    readers = readers_of(cohort)
     place = choose_device(device)
     part = split or _split_of(cohort)
     if model.spec.kind == "segment":
@@ -104,6 +113,14 @@ def evaluate(
             subject=subject, cohort=cohort.name, split=part, seed=seed, unit=cohort.unit_name
         )
         tables["subgroups"] = groups[SUBGROUP_COLUMNS]
+    asked: dict[str, pd.DataFrame] = {}
+    if bias is not None:
+        asked |= audit_tables(bias, measured.table, {subject: model, **bias.beside}, cohort, repeats, place)
+        asked = {name: table.assign(seed=seed) for name, table in asked.items()}
+    if readers:
+        asked["readers"] = measure_readers(readers, cohort, bias.attributes if bias is not None else ())
+    for name, table in asked.items():
+        tables[name] = table.assign(cohort=cohort.name, split=part, unit=cohort.unit_name)
     images: dict[str, np.ndarray] = {}
     lines = []
     for number, (line, picture) in enumerate(measured.examples):
@@ -140,6 +157,8 @@ def evaluate(
         "versions": versions(),
         "seconds": round(time.monotonic() - started, 2),
     }
+    if bias is not None:
+        entry["bias"] = bias.told()
     if model.spec.kind == "segment":
         entry["tolerance_mm"] = tolerance_mm
     warnings = measured.warnings + _warnings(cohort) + _remarks(model, cohort)

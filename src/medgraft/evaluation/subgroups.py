@@ -45,7 +45,7 @@ def measure_subgroups(measured: Measured, cohort: Cohort, by: Sequence[str], rep
         groups = groups_of(cohort, attribute)
         if len(measured.units) != len(cohort):
             groups = _by_unit(groups, cohort)
-        for group in _in_order(groups):
+        for group in in_order(groups):
             positions = np.flatnonzero(groups == group)
             for metric, part, score in measured.scores:
                 if part:
@@ -70,19 +70,19 @@ def groups_of(cohort: Cohort, attribute: str) -> np.ndarray:
     >>> sorted(set(groups_of(make_cohort("classify"), "site")))
     ['A']
     """
-    offered = [
-        str(column)
-        for column in cohort.table.columns
-        if column == "site" or not (column in NAMED_COLUMNS or str(column).startswith(LABEL_PREFIX))
-    ]
+    return groups_of_all([cohort], attribute)[0]
+
+
+def groups_of_all(cohorts: Sequence[Cohort], attribute: str) -> list[np.ndarray]:
+    """(N,) text for each cohort, as `groups_of`; numbers are grouped by the quarters of all of them together.
+
+    Raises:
+        DataError: as `measure_subgroups`.
+    """
     who = f"Subgroups by '{attribute}'"
-    if attribute not in offered:
-        raise DataError(
-            who, f"a column that groups images ({', '.join(offered) or cohort.name + ' has none'})",
-            f"{'that one has another purpose' if attribute in cohort.table.columns else 'there is none of that name'}",
-            "Correct the name, or add the column to the manifest.",
-        )  # fmt: skip
-    values = cohort.table[attribute]
+    for cohort in cohorts:
+        _refuse_other_columns(cohort, attribute, who)
+    values = pd.concat([cohort.table[attribute] for cohort in cohorts], ignore_index=True)
     told = (values.notna() & (values.astype(str).str.strip() != "")).to_numpy()
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
     if np.isfinite(numbers[told]).all() and len(np.unique(numbers[told])) > QUARTERS:
@@ -95,7 +95,21 @@ def groups_of(cohort: Cohort, attribute: str) -> np.ndarray:
             who, f"{MOST_GROUPS} groups or fewer", f"the column has {count} different values",
             "Name a column with fewer, for example sex, scanner or site.",
         )  # fmt: skip
-    return found
+    return np.split(found, np.cumsum([len(cohort) for cohort in cohorts])[:-1])
+
+
+def _refuse_other_columns(cohort: Cohort, attribute: str, who: str) -> None:
+    offered = [
+        str(column)
+        for column in cohort.table.columns
+        if column == "site" or not (column in NAMED_COLUMNS or str(column).startswith(LABEL_PREFIX))
+    ]
+    if attribute not in offered:
+        raise DataError(
+            who, f"a column that groups images ({', '.join(offered) or cohort.name + ' has none'})",
+            f"{'that one has another purpose' if attribute in cohort.table.columns else 'there is none of that name'}",
+            "Correct the name, or add the column to the manifest.",
+        )  # fmt: skip
 
 
 def _quarters(numbers: np.ndarray, told: np.ndarray) -> np.ndarray:
@@ -115,7 +129,7 @@ def _by_unit(groups: np.ndarray, cohort: Cohort) -> np.ndarray:
     return np.asarray(list(shared.values()), dtype=object)
 
 
-def _in_order(groups: np.ndarray) -> Iterator[str]:
+def in_order(groups: np.ndarray) -> Iterator[str]:
     """By name, quarters by number, those that tell nothing last."""
 
     def place(group: str) -> tuple[bool, float, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from medgraft.reports.predictions import GRID, Floats, Reliability
+from medgraft.reports.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +41,13 @@ class Line(NamedTuple):
     epochs: Floats
     losses: Floats
     scores: Floats
+
+
+class Point(NamedTuple):
+    """One operating point, as of a reader: false- and true-positive rate."""
+
+    false: float
+    true: float
 
 
 def colour_of(index: int) -> str:
@@ -77,8 +85,13 @@ def learning_curve(caption: str, lines: Sequence[Line]) -> Chart:
     )
 
 
-def roc_chart(caption: str, curves: Sequence[Floats | None], salt: str) -> Chart:
-    """True- against false-positive rate, one line per subject; None leaves one out but keeps its colour."""
+def roc_chart(
+    caption: str, curves: Sequence[Floats | None], salt: str, points: Sequence[Point] = ()
+) -> Chart:
+    """True- against false-positive rate, one line per subject; None leaves one out but keeps its colour.
+
+    points: of readers, drawn as crosses.
+    """
     figure, (axis,) = make_figure(1, height=2.7)
     _diagonal(axis)
     for index, rates in enumerate(curves):
@@ -87,9 +100,13 @@ def roc_chart(caption: str, curves: Sequence[Floats | None], salt: str) -> Chart
                 np.append(0, GRID), np.append(0, rates),
                 color=colour_of(index), linestyle=DASHES[dash_of(index)], linewidth=1.5,
             )  # fmt: skip
+    if points:
+        false, true = zip(*points, strict=True)
+        axis.plot(false, true, "x", color=INK, markersize=5, markeredgewidth=1.2, clip_on=False)
     axis.set_xlabel("false-positive rate")
     axis.set_ylabel("true-positive rate")
-    return Chart(caption, to_svg(figure, "roc", salt), f"ROC curves for {caption}.")
+    read = f" and {counted(len(points), 'operating point')} of readers" if points else ""
+    return Chart(caption, to_svg(figure, "roc", salt), f"ROC curves for {caption}{read}.")
 
 
 def reliability_chart(caption: str, bins: Reliability, salt: str) -> Chart:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgraft.evidence import Evidence
+from medgraft.reports.bias import audit_scores
 from medgraft.reports.caveats import caveats
 from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.files import write_whole
@@ -117,7 +118,13 @@ def _subject(evidence: Evidence, panel: Panel, subject: str) -> Plain:
         for (attribute, group), metric, n, cell in group_scores(evidence, panel, subject)
     ]
     selection = sorted(set(facts["selection"]))
-    return {"subject": subject, "selection": selection, "scores": scores, "subgroups": groups}
+    audits = [
+        {"attribute": attribute, "part": part, "group": group, "metric": metric, **_cell(cell)}
+        for (attribute, part, group), metric, cell in audit_scores(evidence, panel, subject)
+    ]
+    return {
+        "subject": subject, "selection": selection, "scores": scores, "subgroups": groups, "audits": audits
+    }  # fmt: skip
 
 
 def _cell(cell: Cell) -> Plain:

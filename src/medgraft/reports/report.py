@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from medgraft.errors import DataError
 from medgraft.evidence import Evidence
+from medgraft.reports.bias import BiasView, Reader, bias_views, reader_points, readers_shown
 from medgraft.reports.caveats import caveats
 from medgraft.reports.charts import Chart, colour_of, dash_of, reliability_chart, roc_chart
 from medgraft.reports.comparison import Strips, Table, interval_strips, part_tables, score_table, unit_strips
@@ -66,6 +67,8 @@ class View(NamedTuple):
     distances: str
     parts: list[tuple[str, Table]]
     subgroups: list[tuple[str, Table]]
+    biases: list[BiasView]
+    readers: list[Reader]
     classes: list[str]
     confusions: list[Confusion]
     rocs: list[Chart]
@@ -160,7 +163,7 @@ def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int,
     outcomes = _outcomes(panel)
     width = max((of_subject[0].truth.shape[1] for of_subject in outcomes.values()), default=0)
     classes = [*panel.classes, *(f"class {index}" for index in range(len(panel.classes), width))][:width]
-    rocs = _rocs(outcomes, classes, f"panel {number}")
+    rocs = _rocs(evidence, panel, outcomes, classes, f"panel {number}")
     calibrations = _calibrations(panel, outcomes, f"panel {number}")
     shown = galleries(evidence, panel) if images else []
     strips = interval_strips(panel)
@@ -181,6 +184,8 @@ def _make_view(evidence: Evidence, grid: Grid | None, panel: Panel, number: int,
         distances=distance_note(panel),
         parts=part_tables(panel),
         subgroups=subgroup_tables(evidence, panel),
+        biases=bias_views(evidence, panel, f"panel {number}"),
+        readers=readers_shown(evidence, panel),
         classes=classes,
         confusions=[_confusion(name, of_subject, classes) for name, of_subject in outcomes.items()],
         rocs=rocs,
@@ -216,8 +221,10 @@ def _confusion(subject: str, outcomes: list[Outcome], classes: list[str]) -> Con
     return Confusion(subject, len(outcomes), matrix, [])
 
 
-def _rocs(outcomes: dict[str, list[Outcome]], classes: list[str], salt: str) -> list[Chart]:
-    """One chart per class, against the rest; two exclusive classes need one."""
+def _rocs(
+    evidence: Evidence, panel: Panel, outcomes: dict[str, list[Outcome]], classes: list[str], salt: str
+) -> list[Chart]:
+    """One chart per class, against the rest, with what readers said; two exclusive classes need one."""
     if not outcomes:
         return []
     exclusive = next(iter(outcomes.values()))[0].exclusive
@@ -226,7 +233,11 @@ def _rocs(outcomes: dict[str, list[Outcome]], classes: list[str], salt: str) -> 
     for index in chosen:
         curves = [mean_roc(of_subject, index) for of_subject in outcomes.values()]
         if any(curve is not None for curve in curves):
-            charts.append(roc_chart(classes[index], curves, f"{salt} class {index}"))
+            charts.append(
+                roc_chart(
+                    classes[index], curves, f"{salt} class {index}", reader_points(evidence, panel, index)
+                )
+            )
     return charts
 
 

@@ -48,7 +48,12 @@ def subgroup_tables(evidence: Evidence, panel: Panel) -> list[tuple[str, Table]]
 def group_cell(rows: pd.DataFrame, subject: str, group: str, metric: str) -> Cell | None:
     """One group's score: the mean over seeds of the value and of the interval's ends."""
     own = rows[(rows["subject"] == subject) & (rows["group"] == group) & (rows["metric"] == metric)]
-    own = own[own["value"].notna()]
+    return mean_cell(own, digits=2 if describe_score(metric).is_distance else 3)
+
+
+def mean_cell(rows: pd.DataFrame, digits: int = 3) -> Cell | None:
+    """The mean over rows, one per seed, of value, low and high; undefined ones are left out."""
+    own = rows[rows["value"].notna()]
     if own.empty:
         return None
     values = own["value"]
@@ -58,7 +63,7 @@ def group_cell(rows: pd.DataFrame, subject: str, group: str, metric: str) -> Cel
         float(own["high"].mean()),
         float(values.std(ddof=1)) if len(values) > 1 else math.nan,
         tuple(values.tolist()),
-        digits=2 if describe_score(metric).is_distance else 3,
+        digits=digits,
     )
 
 

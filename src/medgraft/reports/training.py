@@ -29,6 +29,7 @@ KNOWN = (
 )
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
+    *("bias", "bias_groups", "bias_probes", "readers"),
     *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer", "patient_pictures"),
     *(POINTS, SEPARATIONS),
     *RANKING_TABLES,
