@@ -74,6 +74,7 @@ def test_the_example_is_found_beside_ours(example):
         "aiva",
         "clgr",
         "colorization",
+        "dscsi_gan",
         "erm",
         "fine_tune",
         "fourier",
@@ -86,6 +87,7 @@ def test_the_example_is_found_beside_ours(example):
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "stst",
         "tabe",
     ]
     assert plugins.resolve_method("nearest_mean", {"temperature": 3}).temperature == 3
@@ -133,6 +135,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "aiva",
         "clgr",
         "colorization",
+        "dscsi_gan",
         "erm",
         "fine_tune",
         "fourier",
@@ -144,6 +147,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "seg_jdot",
         "simple_baseline",
         "spottunet",
+        "stst",
         "tabe",
     ]
     assert "'broken' of rotten-plugin" in caplog.text

@@ -2,16 +2,18 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
-from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier, NormaliseStain
+from medgraft.methods.unseen import CLGR, DSCSIGAN, ERM, LNTL, STST, TABE, Fourier, NormaliseStain
 
 __all__ = [
     "AIVA",
     "CLGR",
+    "DSCSIGAN",
     "ERM",
     "L2SP",
     "LNTL",
     "MMTL",
     "OCTL",
+    "STST",
     "TABE",
     "AdaBN",
     "AdaptSegNet",
