@@ -394,4 +394,5 @@ def test_far_laboratories_come_nearer(network: Model, kind: type[LearnedStain]) 
         with torch.no_grad():
             regenerated = adapted.normaliser(tiles).images
         before, after = (float((mean(images) - wanted).norm()) for images in (tiles, regenerated))
-        assert before > 15 and after < 0.75 * before, (site, before, after)
+        most = 0.4 if site == "other_dyes" else 0.85  # of the faded stain grey keeps that it is pale
+        assert before > 15 and after < most * before, (site, before, after)
