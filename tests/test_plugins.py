@@ -74,6 +74,7 @@ def test_the_example_is_found_beside_ours(example):
         "aiva",
         "clgr",
         "colorization",
+        "dscsi_gan",
         "erm",
         "fine_tune",
         "fourier",
@@ -87,6 +88,7 @@ def test_the_example_is_found_beside_ours(example):
         "simple_baseline",
         "spottunet",
         "stain_aglr",
+        "stst",
         "tabe",
     ]
     assert plugins.resolve_method("nearest_mean", {"temperature": 3}).temperature == 3
@@ -134,6 +136,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "aiva",
         "clgr",
         "colorization",
+        "dscsi_gan",
         "erm",
         "fine_tune",
         "fourier",
@@ -146,6 +149,7 @@ def test_a_broken_package_leaves_the_others_alone_and_is_reported(offer, caplog)
         "simple_baseline",
         "spottunet",
         "stain_aglr",
+        "stst",
         "tabe",
     ]
     assert "'broken' of rotten-plugin" in caplog.text

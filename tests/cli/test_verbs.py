@@ -161,7 +161,7 @@ def test_methods_are_listed_with_what_they_need(medgraft):
 
 LABELLED = {"colorization", "fine_tune", "l2_sp", "mmtl", "octl", "simple_baseline", "spottunet"}
 UNLABELLED = {"ada_bn", "adapt_seg_net"}
-UNSEEN = {"fourier", "normalise_stain"}
+UNSEEN = {"dscsi_gan", "fourier", "normalise_stain", "stst"}
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_a_learned_normaliser_needs_no_more_than_a_forward_pass(
             name for name, _ in model.named_parameters()
         }
     monkeypatch.delitem(stain_normalised.NORMALISERS, "inverted")
-    with pytest.raises(ModelError, match="a normaliser among fitted, but got 'inverted'"):
+    with pytest.raises(ModelError, match="a normaliser among fitted, learned, but got 'inverted'"):
         load_model(tmp_path / "tile")
 
 

@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from medgraft.engine.randomness import generator
 from medgraft.errors import DataError, ModelError
-from medgraft.images.preparation import Preparer
+from medgraft.images.cielab import rgb_to_lab
+from medgraft.images.color import mix_channels
+from medgraft.images.preparation import LUMINANCE, Preparer
 from medgraft.images.reinhard import LabStatistics, Reinhard
-from medgraft.images.stain import Macenko, Normalised, Stains, Vahadane, checked
+from medgraft.images.stain import GLASS, Macenko, Normalised, Stains, Vahadane, checked
 from medgraft.models.model import Model, Prediction, evaluation_mode, register
 from medgraft.models.spec import ModelSpec
+from medgraft.models.stain_generator import StainGenerator
 from medgraft.types import JSON, Kind, Preparation
 
 Per = Literal["region", "tile"]
@@ -22,6 +25,8 @@ AT_ONCE = 32
 """Tiles that are changed and go through the network together."""
 PIXELS = 2**21
 """Pixels of a region from which its colours are found, at most."""
+LEAST_TISSUE = 0.01
+"""Share of a tile below lightness 80 from which its colours are learned ones; that of the classical normalisers."""
 LITTLE_TISSUE = "not normalised: too little tissue"
 ALONE = "normalised by itself: no other image of its patient"
 
@@ -130,7 +135,53 @@ class FittedNormaliser(Normaliser):
         return changed
 
 
-NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedNormaliser,)}
+class LearnedNormaliser(Normaliser):
+    """Gives each tile the colours that a network learned for grey ones, whatever its own were.
+
+    Args:
+        generator: trained on tiles of the reference laboratory.
+
+    >>> tiles = torch.rand(2, 3, 20, 20, generator=torch.Generator().manual_seed(0))
+    >>> tiles[1] = 1.0  # glass
+    >>> normaliser = LearnedNormaliser(StainGenerator(width=4, depth=2)).eval()
+    >>> normaliser(tiles).changed
+    tensor([ True, False])
+    """
+
+    name: ClassVar[str] = "learned"
+
+    def __init__(self, generator: StainGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def config(self) -> JSON:
+        """Settings of the network."""
+        return self.generator.config()
+
+    @classmethod
+    def from_config(cls, config: JSON) -> Self:
+        """One with a fresh network, ready to be loaded."""
+        return cls(StainGenerator(**config))
+
+    def forward(self, images: Tensor, region: tuple[Tensor, ...] | None = None) -> Normalised:
+        """Tiles in learned colours; those with too little tissue as they came. See `Normaliser.forward`.
+
+        Raises:
+            ShapeError: the images are no float RGB images.
+            DataError: values lie outside [0, 1].
+        """
+        images = checked("LearnedNormaliser", images)
+        tissue = (rgb_to_lab(images)[:, 0] < GLASS).double().mean(dim=(1, 2))
+        changed = tissue >= LEAST_TISSUE
+        return Normalised(torch.where(changed[:, None, None, None], self.regenerate(images), images), changed)
+
+    def regenerate(self, images: Tensor) -> Tensor:
+        """Tiles (B, 3, H, W) in [0, 1] in learned colours, all of them."""
+        colours: Tensor = self.generator(to_grey(images))
+        return colours
+
+
+NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedNormaliser, LearnedNormaliser)}
 
 
 @register
@@ -321,6 +372,11 @@ def _low_and_span(images: Tensor, preparation: Preparation) -> tuple[Tensor, Ten
     assert known is not None  # of the intensities that `check_colours` lets through
     low, high = (images.new_tensor(end).view(-1, 1, 1) for end in known)
     return low, high - low
+
+
+def to_grey(images: Tensor) -> Tensor:
+    """Luminance of tiles: (B, 3, H, W) to (B, 1, H, W), both in [0, 1]."""
+    return mix_channels(images, torch.tensor([LUMINANCE])).clamp(0.0, 1.0)
 
 
 def sample_pixels(images: Tensor, most: int, chance: torch.Generator) -> Tensor:

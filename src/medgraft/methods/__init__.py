@@ -2,16 +2,28 @@
 
 from medgraft.methods.labelled import L2SP, MMTL, OCTL, Colorization, FineTune, SimpleBaseline, SpotTUNet
 from medgraft.methods.unlabelled import AIVA, AdaBN, AdaptSegNet, SegJDOT
-from medgraft.methods.unseen import CLGR, ERM, LNTL, TABE, Fourier, NormaliseStain, StainAgLr
+from medgraft.methods.unseen import (
+    CLGR,
+    DSCSIGAN,
+    ERM,
+    LNTL,
+    STST,
+    TABE,
+    Fourier,
+    NormaliseStain,
+    StainAgLr,
+)
 
 __all__ = [
     "AIVA",
     "CLGR",
+    "DSCSIGAN",
     "ERM",
     "L2SP",
     "LNTL",
     "MMTL",
     "OCTL",
+    "STST",
     "TABE",
     "AdaBN",
     "AdaptSegNet",

@@ -22,7 +22,8 @@ from medgraft.engine.schedule import Schedule
 from medgraft.errors import ModelError, SettingsError
 from medgraft.evidence import Evidence
 from medgraft.methods import Colorization, FineTune
-from medgraft.methods.labelled.colorize import LearnedColours, show_side_by_side
+from medgraft.methods.labelled.colorize import LearnedColours
+from medgraft.methods.pictures import side_by_side_with_difference
 from medgraft.models.colorization import DECONV, ColorU, PixelShuffle
 from medgraft.models.colorized import Colorized, load_colorization, save_colorization
 from medgraft.models.model import Model
@@ -284,11 +285,11 @@ def test_the_report_shows_picture_and_table() -> None:
 
 def test_a_row_of_the_picture_has_one_scale() -> None:
     grey = torch.tensor([0.0, 1.0]).view(1, 1, 1, 2).repeat(1, 3, 1, 1)
-    picture = show_side_by_side([grey, 2 * grey, 0 * grey])
+    picture = side_by_side_with_difference([grey, 2 * grey, 0 * grey])
     shown, difference = picture[0, :10, 0].tolist(), picture[0, 12:, 0].tolist()
     assert shown == [0, 128, 255, 255, 0, 255, 255, 255, 0, 0]
     assert difference == [128, 0]  # nothing is mid-grey; the second pixel lost most
-    assert show_side_by_side([torch.zeros(1, 3, 200, 100)]).shape == (96, 48 + 2 + 48, 3)
+    assert side_by_side_with_difference([torch.zeros(1, 3, 200, 100)]).shape == (96, 48 + 2 + 48, 3)
 
 
 def test_looking_changes_nothing() -> None:

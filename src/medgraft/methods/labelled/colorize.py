@@ -23,8 +23,8 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, refuse_balance
 from medgraft.errors import ModelError
-from medgraft.images.resampling import resize
 from medgraft.methods.graft import OnImages, PreparationChanges, graft
+from medgraft.methods.pictures import side_by_side_with_difference
 from medgraft.models.colorization import DECONV, RGB, ColorModule, ColorU, PixelShuffle
 from medgraft.models.colorized import BLOCK, Colorized, load_colorization
 from medgraft.models.losses import LossSettings, build_loss
@@ -33,9 +33,6 @@ from medgraft.types import Kind
 
 MEASURED, SHOWN = 16, 4
 """Training images on which colours are measured, and how many of these are shown."""
-LONGEST_SIDE = 96
-"""Pixels of an image in the picture of learned colours."""
-GAP = 2
 
 
 class Colorization(OnImages):
@@ -218,7 +215,7 @@ class LearnedColours:
     def record(self, run: Run) -> None:
         """Leave the picture, and the table in the backbone's units (standard deviations where it has them)."""
         names = [*self.columns, "what was added, magnified"]
-        picture = show_side_by_side(list(self.columns.values()))
+        picture = side_by_side_with_difference(list(self.columns.values()))
         run.record(f"learned_colours ({', '.join(names)})", picture)
         run.record("deviation_from_grey", pd.DataFrame(self.rows))
 
@@ -226,39 +223,3 @@ class LearnedColours:
         """The first few images on the scale of the grey image, where all channels of grey are equal."""
         shape = (1, RGB, 1, 1)
         return colours[:SHOWN] * self.module.std.view(shape) + self.module.mean.view(shape)
-
-
-def show_side_by_side(columns: list[Tensor]) -> np.ndarray:
-    """One row per image and one column per version of it, then the last version less the first, magnified.
-
-    The range of a row becomes black to white. The difference has a scale of its own, one for all images, on which
-    nothing is mid-grey and the largest difference black or white.
-
-    Args:
-        columns: each (N, 3, H, W) float, any range; the first is grey.
-
-    Returns: (height, width, 3) uint8; images at most 96 pixels a side, with white lines between them.
-
-    >>> show_side_by_side([torch.zeros(2, 3, 8, 10), torch.ones(2, 3, 8, 10)]).shape
-    (18, 34, 3)
-    """
-    height, width = columns[0].shape[2:]
-    shrink = min(1.0, LONGEST_SIDE / max(height, width))
-    size = max(1, round(height * shrink)), max(1, round(width * shrink))
-    added = columns[-1] - columns[0]
-    magnified = 0.5 + 0.5 * added / added.abs().max().clamp(min=1e-12)
-    rows = []
-    for difference, *versions in zip(magnified, *columns):
-        low = torch.stack(versions).min()
-        span = (torch.stack(versions).max() - low).clamp(min=1e-12)  # a constant image is black
-        tiles = [resize((version - low) / span, size) for version in versions]
-        rows.append(_joined([*tiles, resize(difference, size)], axis=2))
-    picture = _joined(rows, axis=1).permute(1, 2, 0)
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-
-def _joined(tiles: list[Tensor], axis: int) -> Tensor:
-    """Pictures (3, H, W) in a row or column, white between them."""
-    white = torch.ones_like(tiles[0].narrow(axis, 0, 1)).repeat_interleave(GAP, dim=axis)
-    parts = [part for tile in tiles for part in (white, tile)][1:]
-    return torch.cat(parts, dim=axis)

@@ -73,13 +73,8 @@ class NormaliseStain(MethodSettings):
             DataError: the source's images hold too little tissue, or their colours are not absolute.
         """
         assert task.source is not None
-        if model.spec.kind != task.kind:
-            raise ModelError(
-                "Stain normalisation", f"a source model for the task's kind, '{task.kind}'",
-                f"this one's kind is '{model.spec.kind}'", "Start from a model that solves this task already.",
-            )  # fmt: skip
+        check_source_model(model, task)
         preparation = model.spec.preparation
-        check_colours(preparation)
         if self.per == "tile":
             logger.warning(
                 "per='tile' brings each tile to the same colours, whatever it shows: in a trial on small tiles that "
@@ -111,14 +106,32 @@ class NormaliseStain(MethodSettings):
         loader = run.loader(source.only({"images"}), preparation)
         taken = []
         for row in rows:
-            _check_numbers(source, row, preparation)
+            check_numbers(source, row, preparation)
             tile, chance = loader([row]).images, run.generator("pixels")
             taken.append(sample_pixels(tile, max(1, PIXELS // len(rows)), chance))
         return torch.cat(taken, dim=3)
 
 
-def _check_numbers(source: Cohort, row: int, preparation: Preparation) -> None:
-    """Refuse numbers that the preparation would scale image by image."""
+def check_source_model(model: Model, task: Task) -> None:
+    """Refuse a model to which colours of tiles cannot be given back.
+
+    Raises:
+        ModelError: it is of another kind than the task, or sees no whole colour images.
+    """
+    if model.spec.kind != task.kind:
+        raise ModelError(
+            "Stain normalisation", f"a source model for the task's kind, '{task.kind}'",
+            f"this one's kind is '{model.spec.kind}'", "Start from a model that solves this task already.",
+        )  # fmt: skip
+    check_colours(model.spec.preparation)
+
+
+def check_numbers(source: Cohort, row: int, preparation: Preparation) -> None:
+    """Refuse numbers that the preparation would scale image by image.
+
+    Raises:
+        DataError: the row's image holds such.
+    """
     stored = source.picture(row).array.dtype
     if preparation.intensity == "unit" and stored.kind not in "bu":
         raise DataError(

@@ -24,8 +24,8 @@ from medgraft.errors import DataError, SettingsError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.hed import HEDJitter
 from medgraft.images.preparation import Preparer
-from medgraft.images.resampling import resize
 from medgraft.methods.graft import AugmentationChoice
+from medgraft.methods.pictures import side_by_side
 from medgraft.methods.unseen.bias_labels import BiasLabels
 from medgraft.methods.unseen.erm import ERM, SourceImages
 from medgraft.models.model import Model, evaluation_mode
@@ -40,8 +40,8 @@ from medgraft.types import Kind, Loss, Progress, Step
 
 logger = logging.getLogger(__name__)
 ALTERED = "altered"
-SHOWN, LONGEST_SIDE, GAP = 6, 96, 2
-"""Tiles in the picture; their longest side and the white between them in pixels."""
+SHOWN = 6
+"""Tiles in the picture."""
 HALF_A_GREY_LEVEL = 0.5 / 255
 
 
@@ -212,7 +212,7 @@ class StainAgnostic(SourceImages):
             with evaluation_mode(self), placed(self, "cpu"), torch.no_grad():
                 inner = self.model.activations(altered, [self.block])[1][self.block]
                 columns["regenerated"] = self.decoder(inner, (altered.shape[2], altered.shape[3]))
-        run.record(f"stains ({', '.join(columns)})", _beside_one_another(list(columns.values())))
+        run.record(f"stains ({', '.join(columns)})", side_by_side(list(columns.values())))
 
     def _warn_of_grey(self) -> None:
         colours = self.colours(self.shown)
@@ -237,15 +237,3 @@ def _refuse_colourless(preparer: Preparer) -> None:
             "StainAgLr", "a preparation that keeps black and white, so that colours can be told",
             f"preparation.intensity is '{preparation.intensity}'", "Set preparation.intensity='unit'.",
         )  # fmt: skip
-
-
-def _beside_one_another(columns: Sequence[Tensor]) -> np.ndarray:
-    """(height, width, 3) uint8: a row per image, a column per version (B, 3, H, W) in [0, 1], white between them."""
-    height, width = columns[0].shape[2:]
-    shrink = min(1.0, LONGEST_SIDE / max(height, width))
-    size = max(1, round(height * shrink)), max(1, round(width * shrink))
-    pad = torch.nn.ConstantPad2d((0, GAP, 0, GAP), 1.0)
-    tiles = [pad(resize(image, size)) for images in zip(*columns) for image in images]
-    rows = [torch.cat(tiles[at : at + len(columns)], dim=2) for at in range(0, len(tiles), len(columns))]
-    picture = torch.cat(rows, dim=1)[:, :-GAP, :-GAP].permute(1, 2, 0)
-    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
