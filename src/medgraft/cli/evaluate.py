@@ -57,7 +57,7 @@ def evaluate(
     evidence = measure(
         model,
         cohort,
-        subject=subject or _name(model),
+        subject=subject or model_name(model),
         split=split,
         by=by or (),
         device=device,
@@ -67,14 +67,14 @@ def evaluate(
     )
     evidence.save(out / "evidence")
     page = report(
-        evidence, out / "report.html", images=not no_images, title=f"{_name(model)} on {cohort.name}"
+        evidence, out / "report.html", images=not no_images, title=f"{model_name(model)} on {cohort.name}"
     )
     if not quiet:
         _print_scores(evidence)
         typer.echo(f"\nReport: {page}\nEvidence: {out / 'evidence'}")
 
 
-def _name(model: Path) -> str:
+def model_name(model: Path) -> str:
     """The last folder that says something: that of the run, not the "model" inside it."""
     path = model.resolve()
     return path.parent.name if path.name == "model" else path.name

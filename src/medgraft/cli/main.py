@@ -16,6 +16,7 @@ from medgraft.cli.methods import methods
 from medgraft.cli.predict import predict
 from medgraft.cli.rank import rank
 from medgraft.cli.report import report
+from medgraft.cli.stains import stains
 from medgraft.errors import MedgraftError
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -93,7 +94,7 @@ def main_options(
         logging.basicConfig(level=logging.INFO)
 
 
-for command in (demo, check, rank, adapt, predict, evaluate, benchmark, report, methods):
+for command in (demo, check, rank, adapt, predict, evaluate, benchmark, report, stains, methods):
     app.command()(command)
 
 

@@ -14,6 +14,7 @@ from medgraft.reports.feature_drift import POINTS, SEPARATIONS
 from medgraft.reports.panels import SEEDED
 from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABLES
+from medgraft.reports.stains import COLUMNS as STAINS
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = (
@@ -31,6 +32,7 @@ SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer", "patient_pictures"),
     *(POINTS, SEPARATIONS),
+    *STAINS,
     *RANKING_TABLES,
     *SELECTION_TABLES,
 )
