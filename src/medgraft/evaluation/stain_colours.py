@@ -45,7 +45,10 @@ class Laboratory(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A tile in the colours that a normaliser gives it; picture: (h, w, 3) uint8."""
+    """A tile in the colours that a normaliser gives it, "model NAME" for one that a model carries.
+
+    picture: (h, w, 3) uint8.
+    """
 
     site: str
     normaliser: str
@@ -169,7 +172,7 @@ def show_normalisers(
             offered = rows.only({"images", "patients"})
             seen = model.normalise(Loader(offered, preparation, memory=0)(region).images)
             picture = to_picture(to_unit(seen.images[:1], preparation))
-            looks.append(Look(site, name, bool(seen.changed[0]), picture))
+            looks.append(Look(site, f"model {name}", bool(seen.changed[0]), picture))
     return looks
 
 
