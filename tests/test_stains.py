@@ -170,6 +170,7 @@ def test_a_site_with_the_same_pixels_overlaps_wholly_and_features_apart_do_not(t
     model.__class__ = Brightness
     found = mg.compare_stains(twice, {"m": model}, repeats=20).tables["stain_overlap"].set_index("site")
     assert found.loc["twin", "overlap"] == 1.0
+    assert found.loc["twin", "balanced_accuracy"] == 0.5  # a tile and its twin are one patient
     assert found.loc["dark", "overlap"] < 0.2
     assert found.loc["twin", "class_agreement"] == found.loc["A", "class_agreement"]
 
