@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medgraft.api.prediction import predict
     from medgraft.api.ranking import rank
     from medgraft.api.skin_tone import measure_skin_tone
+    from medgraft.api.stains import compare_stains
     from medgraft.benchmarks.benchmark import benchmark
     from medgraft.data.checks import check
     from medgraft.data.cohort import Cohort
@@ -52,6 +53,7 @@ _HOMES = {
     "benchmark": "benchmarks.benchmark",
     "check": "data.checks",
     "compare": "evaluation.compare",
+    "compare_stains": "api.stains",
     "evaluate": "api.evaluation",
     "follow_features": "api.feature_drift",
     "load_evidence": "api.evidence",
@@ -84,6 +86,7 @@ __all__ = [
     "benchmark",
     "check",
     "compare",
+    "compare_stains",
     "evaluate",
     "follow_features",
     "load_evidence",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medgraft.errors import DataError, ShapeError
-from medgraft.metrics.separation import separation
+from medgraft.metrics.separation import _cut_together, separation
 
 
 def blobs(distance: float, sizes=(200, 200), patients=(20, 20), seed=0):
@@ -71,3 +71,31 @@ def test_too_few_patients_are_refused_and_so_is_what_does_not_fit():
         separation(first, second, range(3), range(4))
     with pytest.raises(DataError, match="finite"):
         separation(first * np.nan, second, range(4), range(4))
+
+
+def test_identical_features_of_shared_patients_are_told_by_exact_chance():
+    """A tile and its twin at the other site have the same neighbours, so one of the two is told wrongly."""
+    points, _, patients, _ = blobs(0.0, (60, 60), (6, 6))
+    assert separation(points, points, patients, patients, same_patients=True) == 0.5
+    assert separation(points, points + 100, patients, patients, same_patients=True) == 1.0
+
+
+def test_a_twin_of_the_same_patient_does_not_speak_for_the_other_site():
+    """Far patients, each nearly the same at both sites: as two patients the twin is nearest, and told wrongly."""
+    rng = np.random.default_rng(0)
+    points, names = rng.normal(size=(40, 8)) * 100, np.arange(40)
+    twins = points + 0.01 * rng.normal(size=points.shape)
+    assert separation(points, twins, names, names, neighbours=1) < 0.3
+    assert separation(points, twins, names, names, neighbours=1, same_patients=True) == pytest.approx(
+        0.5, abs=0.15
+    )
+
+
+@pytest.mark.parametrize(("first", "second"), [("pqrs", "pq"), ("pr", "pt"), ("pq", "rs"), ("pqr", "st")])
+def test_both_groups_stay_known_whichever_part_is_held_out(first, second):
+    for seed in range(20):
+        groups = [np.array(list(names)) for names in (first, second)]
+        parts = _cut_together(groups[0], groups[1], 2, np.random.default_rng(seed))
+        assert all(set(own.tolist()) == {0, 1} for own in parts)
+        of_name = [dict(zip(names, own.tolist())) for names, own in zip((first, second), parts)]
+        assert all(of_name[0][name] == of_name[1][name] for name in set(first) & set(second))

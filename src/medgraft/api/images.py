@@ -15,7 +15,7 @@ from medgraft.data.readers.series import find_series
 from medgraft.errors import DataError
 from medgraft.types import Field
 
-SEEN: frozenset[Field] = frozenset({"images", "patients", "attributes"})
+SEEN: frozenset[Field] = frozenset({"images", "patients", "sites", "attributes"})
 Images = Cohort | str | Path | Sequence[str | Path]
 """A cohort; a manifest; image files and folders of them."""
 TABLES = (".csv", ".tsv", ".tab", ".parquet")

@@ -78,7 +78,7 @@ def evaluate(
     evidence = measure(
         model,
         cohort,
-        subject=subject or _name(model),
+        subject=subject or model_name(model),
         split=split,
         by=by or (),
         bias=audit,
@@ -89,7 +89,7 @@ def evaluate(
     )
     evidence.save(out / "evidence")
     page = report(
-        evidence, out / "report.html", images=not no_images, title=f"{_name(model)} on {cohort.name}"
+        evidence, out / "report.html", images=not no_images, title=f"{model_name(model)} on {cohort.name}"
     )
     if not quiet:
         _print_scores(evidence)
@@ -122,10 +122,12 @@ def _audit(
     trained = known.split("train") if known.has_splits else None if reference is None else known
     if trained is not None and not len(trained):
         trained = None
-    return BiasAudit(attributes, trained, {_name(path): load_model(adapted_model(path)) for path in beside})
+    return BiasAudit(
+        attributes, trained, {model_name(path): load_model(adapted_model(path)) for path in beside}
+    )
 
 
-def _name(model: Path) -> str:
+def model_name(model: Path) -> str:
     """The last folder that says something: that of the run, not the "model" inside it."""
     path = model.resolve()
     return path.parent.name if path.name == "model" else path.name

@@ -17,6 +17,7 @@ from medgraft.cli.predict import predict
 from medgraft.cli.rank import rank
 from medgraft.cli.report import report
 from medgraft.cli.skin_tone import skin_tone
+from medgraft.cli.stains import stains
 from medgraft.errors import MedgraftError
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -94,7 +95,10 @@ def main_options(
         logging.basicConfig(level=logging.INFO)
 
 
-for command in (demo, check, rank, adapt, predict, evaluate, benchmark, report, methods, skin_tone):
+for command in (
+    *(demo, check, rank, adapt, predict, evaluate, benchmark, report, methods),
+    *(skin_tone, stains),
+):
     app.command()(command)
 
 

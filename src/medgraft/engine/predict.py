@@ -229,6 +229,8 @@ def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray
 
 
 def rows_by_patient(cohort: Cohort) -> list[np.ndarray]:
-    """Rows of each patient, in the order of the cohort."""
-    patients = cohort.patients
-    return [np.flatnonzero(patients == patient) for patient in dict.fromkeys(patients.tolist())]
+    """Rows of each patient, at each site by itself, in the order of the cohort."""
+    rows: dict[tuple[str, str], list[int]] = {}
+    for row, key in enumerate(zip(cohort.patients.tolist(), cohort.sites.tolist())):
+        rows.setdefault(key, []).append(row)
+    return [np.array(own) for own in rows.values()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -293,22 +294,41 @@ class StainNormalised(Model):
         Raises:
             DataError: something else than numbers.
         """
-        region: tuple[Tensor, ...] | None = None
         parts, changed = [], []
         with evaluation_mode(self), torch.no_grad():
-            if self.per == "region":
-                few = sample_pixels(images, PIXELS, generator(self.seed, "pixels"))
-                region = self.normaliser.fit(to_unit(few, self.spec.preparation))
-            for start in range(0, len(images), AT_ONCE):
-                here = slice(start, start + AT_ONCE)
-                seen, of_part = images[here], torch.zeros(len(images[here]), dtype=torch.bool)
-                if self.per == "tile" or region is not None:
-                    seen, of_part = self._normalised(seen, region)
+            start = 0
+            for seen, of_part in self._pieces(images):
+                here = slice(start, start + len(seen))
                 parts.append(self.network.predict(seen, rows=None if rows is None else rows[here]))
                 changed.append(of_part)
+                start += len(seen)
         if rows is not None:
             self._remark(rows, torch.cat(changed))
         return Prediction(*(torch.cat(tensors) for tensors in zip(*parts)))
+
+    def normalise(self, images: Tensor) -> Normalised:
+        """Tiles as the network sees them when they are predicted, and which were changed.
+
+        Args:
+            images: (n, 3, H, W) float, prepared as `spec.preparation` says; per region all of one.
+
+        Raises:
+            DataError: something else than numbers.
+        """
+        with evaluation_mode(self), torch.no_grad():
+            return Normalised(*(torch.cat(tensors) for tensors in zip(*self._pieces(images))))
+
+    def _pieces(self, images: Tensor) -> Iterator[Normalised]:
+        region: tuple[Tensor, ...] | None = None
+        if self.per == "region":
+            few = sample_pixels(images, PIXELS, generator(self.seed, "pixels"))
+            region = self.normaliser.fit(to_unit(few, self.spec.preparation))
+        for start in range(0, len(images), AT_ONCE):
+            seen = images[start : start + AT_ONCE]
+            if self.per == "tile" or region is not None:
+                yield self._normalised(seen, region)
+            else:
+                yield Normalised(seen, torch.zeros(len(seen), dtype=torch.bool))
 
     def _normalised(self, images: Tensor, region: tuple[Tensor, ...] | None) -> Normalised:
         """Prepared tiles in the colours of the reference; those that were not changed bit for bit."""

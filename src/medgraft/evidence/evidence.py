@@ -57,7 +57,11 @@ class Evidence:
             "ranking_projections": source, stage (before, after, nca, lda), x, y, label, cohort, seed;
             "ranking_projection_scores": source, stage, neighbours, dimensions, reason, cohort, seed;
             "features_over_training": subject, epoch, side (source, target train, target test), x, y, cohort, seed;
-            "feature_separation": subject, epoch, pair, balanced_accuracy, reason, cohort, seed.
+            "feature_separation": subject, epoch, pair, balanced_accuracy, reason, cohort, seed;
+            "stain_spread": site, tiles, hue_mean, hue_sd (degrees), saturation_mean, saturation_sd, value_mean,
+            value_sd, lab_distance, cohort, reference, seed; "stain_gallery": site, normaliser, changed, image, cohort,
+            reference, seed; "stain_features": subject, site, label, x, y, cohort, reference, seed; "stain_overlap":
+            subject, site, balanced_accuracy, overlap, class_agreement, reason, cohort, reference, seed.
         images: (H, W, 3) uint8 by name.
         warnings: sentences that a reader of the results must see.
 

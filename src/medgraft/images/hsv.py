@@ -1,4 +1,4 @@
-"""Hue, saturation and value: deterministic and random changes of them."""
+"""Hue, saturation and value: what they are, and deterministic and random changes of them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ from medgraft.images.color import check_rgb
 PRESETS = {"light": 0.1, "strong": 1.0}
 HEXAGON = ((5.0,), (3.0,), (1.0,))
 """Where red, green and blue stand on the circle of hues, in sixths."""
+
+
+def rgb_to_hsv(images: Tensor) -> Tensor:
+    """Convert red, green and blue to hue, saturation and value.
+
+    Args:
+        images: (B, 3, H, W) float in [0, 1].
+
+    Returns: (B, 3, H, W) hue in turns of the circle, [0, 1), 0 of greys; saturation, 0 of black; value; in [0, 1].
+
+    Raises:
+        ShapeError: the images are no float RGB images.
+
+    Source: Smith 1978.
+
+    >>> rgb_to_hsv(torch.tensor([0.0, 0.5, 0.0]).view(1, 3, 1, 1)).flatten()
+    tensor([0.3333, 1.0000, 0.5000])
+    """
+    check_rgb("rgb_to_hsv", images)
+    angle, vivid, bright = _hsv(images)
+    return torch.stack([angle / 6 % 1, vivid, bright], 1)
 
 
 def shift_hsv(images: Tensor, hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:

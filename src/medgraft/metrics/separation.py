@@ -20,6 +20,7 @@ def separation(
     neighbours: int = 5,
     folds: int = 5,
     seed: int = 0,
+    same_patients: bool = False,
 ) -> float:
     """Tell how often an image's nearest neighbours among other patients say rightly to which group it belongs.
 
@@ -28,10 +29,12 @@ def separation(
     Args:
         first, second: (n, D) and (m, D) features, compared by Euclidean distance as they are.
         first_patients, second_patients: (n,) and (m,) of any kind; all images of a patient are held out together.
-            A name that stands in both groups counts as two patients.
+            A name that stands in both groups counts as two patients, unless `same_patients`.
         neighbours: how many vote, at least 1.
         folds: parts into which the patients of each group are cut, at most as many as there are patients.
         seed: which patients come into which part.
+        same_patients: a name that stands in both groups is one patient, as where one scan was made at two sites, and
+            is held out of both together. Otherwise an image's twin would speak for the other group.
 
     Returns: cross-validated balanced accuracy in [0, 1]: 0.5 where the groups cannot be told apart, 1 where they lie
         apart. A tie is half right.
@@ -60,7 +63,13 @@ def separation(
     rng = np.random.default_rng(seed)
     points = np.concatenate([features for features, _ in groups])
     is_second = np.repeat([False, True], [len(features) for features, _ in groups])
-    parts = np.concatenate([_cut(patients, most, rng) for _, patients in groups])
+    names = [patients for _, patients in groups]
+    cut = (
+        _cut_together(names[0], names[1], most, rng)
+        if same_patients
+        else [_cut(own, most, rng) for own in names]
+    )
+    parts = np.concatenate(cut)
     right = np.empty(len(points))
     for part in range(most):
         held = parts == part
@@ -88,6 +97,18 @@ def _cut(patients: NDArray[np.generic], parts: int, rng: np.random.Generator) ->
     """(n,) the part of each image: patients are dealt out in turn, so that every part has some of every group."""
     known, of_image = np.unique(patients, return_inverse=True)
     return np.asarray((rng.permutation(len(known)) % parts)[of_image], dtype=np.int64)
+
+
+def _cut_together(
+    first: NDArray[np.generic], second: NDArray[np.generic], parts: int, rng: np.random.Generator
+) -> list[NDArray[np.int64]]:
+    """The same for two groups, a patient of both in one part; those of both are dealt out before the others."""
+    both = np.intersect1d(first, second)
+    part_of = {name: place % parts for place, name in enumerate(rng.permutation(both).tolist())}
+    for group in (first, second):
+        others = rng.permutation(np.setdiff1d(group, both)).tolist()
+        part_of |= {name: place % parts for place, name in enumerate(others, start=len(both))}
+    return [np.array([part_of[name] for name in group.tolist()], dtype=np.int64) for group in (first, second)]
 
 
 def _vote(

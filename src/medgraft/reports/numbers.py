@@ -26,6 +26,7 @@ from medgraft.reports.panels import Panel, make_panels
 from medgraft.reports.ranking.numbers import ranking_numbers, regret_numbers
 from medgraft.reports.report import refuse_no_facts
 from medgraft.reports.selection.numbers import selection_numbers
+from medgraft.reports.stains import stain_numbers
 from medgraft.reports.subgroups import group_scores
 from medgraft.reports.training_numbers import training_numbers
 from medgraft.reports.wording import describe_score
@@ -79,6 +80,7 @@ def report_numbers(evidence: Evidence, *, title: str = "medgraft report") -> Pla
         "expected_regret": regret_numbers(evidence),
         "source_selections": selection_numbers(evidence),
         **training_numbers(evidence),
+        **stain_numbers(evidence),
     }
     plain: Plain = _plain(found)
     return plain

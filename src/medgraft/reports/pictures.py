@@ -19,6 +19,8 @@ PNG_LIMIT = 30_000
 SHOWN = 12
 MATCHED_CLUSTERS = "examples_of_matched_clusters"
 """Pictures that stand beside the clusters, not among those recorded on the way."""
+STAIN_GALLERY = "stain_gallery"
+"""Table of tiles under every normaliser, with their pictures."""
 
 
 class Example(NamedTuple):
@@ -85,6 +87,8 @@ def recorded_pictures(evidence: Evidence) -> list[tuple[str, str]]:
     known = set(examples["image"]) if examples is not None and "image" in examples else set()
     patients = evidence.tables.get("patient_pictures")
     known |= set(patients["image"]) if patients is not None and "why" in patients else set()
+    stains = evidence.tables.get(STAIN_GALLERY)
+    known |= set(stains["image"]) if stains is not None and "image" in stains else set()
     return [
         (name, data_uri(image))
         for name, image in evidence.images.items()

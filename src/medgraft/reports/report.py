@@ -38,6 +38,7 @@ from medgraft.reports.selection.source_selection import PERFORMANCE
 from medgraft.reports.selection.view import make_selections_view
 from medgraft.reports.sentences import comparison_sentences, distance_note, headline
 from medgraft.reports.site_clusters import LEGEND, site_clusters
+from medgraft.reports.stains import SPREAD, stain_comparisons
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.updates import update_charts
@@ -107,9 +108,9 @@ def refuse_no_facts(evidence: Evidence) -> None:
 
     Raises:
         DataError: it holds no facts, nor a grid (of which every cell may have failed), nor a ranking of sources, nor
-            features that were followed.
+            features that were followed, nor stains that were compared.
     """
-    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE, POINTS} & set(evidence.tables):
+    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE, POINTS, SPREAD} & set(evidence.tables):
         raise DataError(
             "report",
             "evidence with facts",
@@ -139,6 +140,7 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         updates=update_charts(evidence),
         policies=policy_maps(evidence),
         drift=make_feature_drift(evidence),
+        stains=stain_comparisons(evidence, images=images),
         clusters=site_clusters(evidence, images=images),
         cluster_legend=LEGEND,
         plans=regraft_plans(evidence),

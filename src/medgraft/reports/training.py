@@ -14,6 +14,7 @@ from medgraft.reports.feature_drift import POINTS, SEPARATIONS
 from medgraft.reports.panels import SEEDED
 from medgraft.reports.ranking.source_ranking import TABLES as RANKING_TABLES
 from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABLES
+from medgraft.reports.stains import COLUMNS as STAINS
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
 KNOWN = (
@@ -32,6 +33,7 @@ SHOWN_ELSEWHERE = (
     *("bias", "bias_groups", "bias_probes", "readers"),
     *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer", "patient_pictures"),
     *(POINTS, SEPARATIONS),
+    *STAINS,
     *RANKING_TABLES,
     *SELECTION_TABLES,
 )
