@@ -19,6 +19,7 @@ from medgraft.images.fourier import Output
 from medgraft.metrics.segmentation import count_overlap
 from medgraft.models.model import Model, Prediction, evaluation_mode, register
 from medgraft.models.spec import ModelSpec
+from medgraft.models.wrapped import Wrapped
 from medgraft.types import JSON, Kind
 
 AT_ONCE = 32
@@ -57,7 +58,7 @@ class Restyling(BaseModel):
 
 
 @register
-class FourierAdapted(Model):
+class FourierAdapted(Wrapped):
     """A trained model that predicts images in the contrast of donor scans, which it carries with it.
 
     `predict` gives every slice the low-frequency amplitude of several donors and averages the probabilities of these
@@ -134,24 +135,6 @@ class FourierAdapted(Model):
             "restyling": Restyling(**config["restyling"]),
         }
         return cls(spec, **(config | parts))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Raw outputs of the network, of images as they are."""
-        outputs: Tensor = self.network(images)
-        return outputs
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features of the network, of images as they are."""
-        return self.network.features(images)
-
-    def head_outputs(self, features: Tensor) -> Tensor:
-        """(B, D) to (B, K), of the network."""
-        return self.network.head_outputs(features)
-
-    def blocks(self) -> dict[str, tuple[str, ...]]:
-        """The network's blocks."""
-        inner = self.network.blocks().items()
-        return {block: tuple(f"network.{name}" for name in names) for block, names in inner}
 
     def predict(
         self, images: Tensor, rows: np.ndarray | None = None, positions: np.ndarray | None = None

@@ -19,6 +19,7 @@ from medgraft.images.stain import GLASS, Macenko, Normalised, Stains, Vahadane, 
 from medgraft.models.model import Model, Prediction, evaluation_mode, register
 from medgraft.models.spec import ModelSpec
 from medgraft.models.stain_generator import StainGenerator
+from medgraft.models.wrapped import Wrapped
 from medgraft.types import JSON, Kind, Preparation
 
 Per = Literal["region", "tile"]
@@ -186,7 +187,7 @@ NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedN
 
 
 @register
-class StainNormalised(Model):
+class StainNormalised(Wrapped):
     """A trained model that predicts tiles in the colours of its own laboratory.
 
     `predict` brings prepared tiles back to [0, 1], clips what resampling overshot, normalises them, prepares them again
@@ -261,25 +262,10 @@ class StainNormalised(Model):
         normaliser = NORMALISERS[name].from_config(config["normaliser"]["config"])
         return cls(spec, **(config | {"normaliser": normaliser}))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Raw outputs of the network, of images as they are."""
-        outputs: Tensor = self.network(images)
-        return outputs
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features of the network, of images as they are."""
-        return self.network.features(images)
-
-    def head_outputs(self, features: Tensor) -> Tensor:
-        """(B, D) to (B, K), of the network."""
-        return self.network.head_outputs(features)
-
     def blocks(self) -> dict[str, tuple[str, ...]]:
         """The normaliser's parameters, where it has any, then the network's blocks."""
         own = tuple(f"normaliser.{name}" for name, _ in self.normaliser.named_parameters())
-        inner = self.network.blocks().items()
-        named = {block: tuple(f"network.{name}" for name in names) for block, names in inner}
-        return {"normaliser": own} | named if own else named
+        return {"normaliser": own} | super().blocks() if own else super().blocks()
 
     def predict(
         self, images: Tensor, rows: np.ndarray | None = None, positions: np.ndarray | None = None
