@@ -1,9 +1,10 @@
 """What stain invariance costs when tiles are predicted: nothing for Stain-AgLr, something for normalisers.
 
 Run: python benchmarks/stain_prediction.py [--rounds 5]
-On one thread, in turn: 100 real tiles of 128 px in simulated stains, predicted by the published small network as it is, as
-Stain-AgLr returns it, and behind each normaliser. Ratios are to the network as it is. Published on their machine: 0.29 s for
-the plain network and for Stain-AgLr, 102 s with Vahadane, 0.82 and 0.91 s with learned normalisers (Raipuria et al. 2022).
+On one thread, in turn: 100 real tiles of 128 px in simulated stains, predicted by the published small network as it is,
+as Stain-AgLr returns it, and behind each normaliser. Ratios are to the network as it is. Published, on other machines:
+0.29 s for the plain network and for Stain-AgLr, 102 s with Vahadane, 0.82 and 0.91 s with learned normalisers (Raipuria
+et al. 2022).
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def main() -> None:
             times[name].append(time.process_time() - started)
     for name, own in times.items():
         ratio = statistics.median(one / plain for one, plain in zip(own, times["plain"]))
-        print(f"{name:20} {statistics.median(own):7.2f} s for {TILES} tiles, {ratio:6.2f} times the plain network")
+        print(
+            f"{name:20} {statistics.median(own):7.2f} s for {TILES} tiles, {ratio:6.2f} times the plain network"
+        )
 
 
 if __name__ == "__main__":

@@ -257,6 +257,12 @@ def test_the_predictor_brings_positions_along() -> None:
         predict_labels(model, slices_of([TARGET], position_mm=[np.nan, 4.0, 2.0, 0.0]))
 
 
+def test_what_a_model_has_against_a_scan_names_its_first_row() -> None:
+    model = as_stored(adapted())
+    with pytest.raises(ShapeError, match=r"\(from row 1, image in memory\)"):
+        list(predict_masks(model, slices_of([TARGET[..., :40, :40]]), batch_size=2))
+
+
 def test_a_volume_is_a_scan() -> None:
     model = as_stored(adapted(how="3d", least_agreement=None))
     volumes = torch.stack([TARGET, scan(51)]).movedim(2, -1).numpy()

@@ -140,7 +140,8 @@ def _slide(
 
     def predict(images: Tensor) -> Tensor:
         rows = np.full(len(images), row) if whole else None
-        return flipped_probabilities(model, channels_last(images.to(device)), flips, rows).cpu()
+        with _told_where(cohort, row, ""):
+            return flipped_probabilities(model, channels_last(images.to(device)), flips, rows).cpu()
 
     with placed(model, device), progress_bar("predicting", len(cohort), shown) as advance:
         for row in range(len(cohort)):
@@ -191,16 +192,27 @@ def _forward(
         for batch in loader.batches(groups):
             rows, images = batch.rows, channels_last(batch.images.to(device))
             where = None if positions is None else positions[rows]
-            if flips:
-                probabilities = flipped_probabilities(model, images, flips, rows, where)
-                several = model.spec.kind == "multilabel"
-                labels = (probabilities > 0.5).long() if several else probabilities.argmax(dim=1)
-            else:
-                known = {} if where is None else {"positions": where}
-                predicted = model.predict(images, rows=rows, **known)
-                probabilities, labels = predicted.probabilities.float(), predicted.labels
+            with _told_where(cohort, int(rows[0]), "from " if len(rows) > 1 else ""):
+                if flips:
+                    probabilities = flipped_probabilities(model, images, flips, rows, where)
+                    several = model.spec.kind == "multilabel"
+                    labels = (probabilities > 0.5).long() if several else probabilities.argmax(dim=1)
+                else:
+                    known = {} if where is None else {"positions": where}
+                    predicted = model.predict(images, rows=rows, **known)
+                    probabilities, labels = predicted.probabilities.float(), predicted.labels
             yield rows, probabilities.cpu().numpy(), labels.cpu().numpy()
             advance(None)
+
+
+@contextmanager
+def _told_where(cohort: Cohort, row: int, words: str) -> Iterator[None]:
+    """Name the row, or the first of several, in what a model has against its images."""
+    try:
+        yield
+    except MedgraftError as error:
+        error.got += f" ({words}{cohort.where('image', row)})"
+        raise
 
 
 @contextmanager

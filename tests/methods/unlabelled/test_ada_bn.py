@@ -207,6 +207,16 @@ def test_images_without_annotation_have_to_be_told_what_is_sought() -> None:
         adapt(source_model("segment"), Task(target=unknown), AdaBN(), run())
 
 
+def test_the_statistics_of_a_single_image_come_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    few = make_cohort("segment", "B").split("train")
+    model = source_model("segment")
+    AdaBN().adapt(model, Task(target=few.take([0, 1])), run())
+    assert not caplog.records
+    AdaBN().adapt(model, Task(target=few.take([0])), run())
+    (told,) = caplog.messages
+    assert "a single image" in told
+
+
 def test_a_batch_that_gives_a_layer_one_value_is_refused() -> None:
     one = make_cohort("classify", "B").split("train").take([0])
     model = source_model("classify")

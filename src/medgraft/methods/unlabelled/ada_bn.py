@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
@@ -18,6 +19,8 @@ from medgraft.engine.run import Run
 from medgraft.errors import DataError, ModelError
 from medgraft.models.model import Model
 from medgraft.types import Kind
+
+logger = logging.getLogger(__name__)
 
 
 class AdaBN(MethodSettings):
@@ -66,10 +69,16 @@ class AdaBN(MethodSettings):
                 "Start from one that has, or choose another method.",
             )  # fmt: skip
         adapted = copy.deepcopy(model)
+        rows = open_rows(task.target, adapted.spec.preparation, run)
+        if len(rows) == 1:
+            logger.warning(
+                "AdaBN takes the statistics of a single image, which tell what it shows as much as how its site looks: "
+                "give it more images of the site"
+            )
         try:
             estimate_batch_stats(
                 adapted,
-                open_rows(task.target, adapted.spec.preparation, run),
+                rows,
                 run.generator("batch statistics"),
                 batch_size=self.batch_size,
                 passes=self.passes,
