@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+import medgraft as mg
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
@@ -134,6 +135,15 @@ def test_an_encoder_comes_back_without_projector_and_is_saved(tmp_path: Path) ->
     loaded = load_model(tmp_path / "encoder")
     assert loaded.spec == encoder.spec
     torch.testing.assert_close(extract_features(loaded, GREY), features, rtol=0, atol=0)
+
+
+def test_what_it_leaves_is_a_source_like_any_other(tmp_path: Path) -> None:
+    task = Task(source=GREY)
+    mg.adapt("random/test_resnet", task, small(), run(folder=tmp_path / "twins", limit=Limit(steps=1)))
+    target = Task(target=make_cohort("classify", "B"))
+    tuned = mg.adapt(tmp_path / "twins", target, "fine_tune", run(limit=Limit(steps=1, epochs=1)))
+    assert (tuned.spec.classes, tuned.spec.channels) == (("small", "large"), 1)
+    assert [step["method"] for step in tuned.spec.provenance["adapted"]] == ["barlow_twins", "fine_tune"]
 
 
 def test_grey_images_get_one_channel_unless_told() -> None:
