@@ -47,7 +47,8 @@ class BarlowTwins(MethodSettings):
 
     Any source may be continued, ImageNet's included; its head is dropped. What comes back encodes: it is saved, ranked
     and fine-tuned like every source. The projector, on whose outputs the loss is computed, is no part of it. Read a
-    manifest with labels as `kind="encode"`; nothing but its images is used.
+    manifest with labels as `kind="encode"`; nothing but its images is used. The command line takes the images of the
+    sites that `--source-at` names.
 
     The table `history` tells per epoch the loss, the mean of (1 - c)^2 over the diagonal of the cross-correlation (1
     where the views have nothing in common), the root mean square of c beside it, and of the features of a batch the
@@ -78,8 +79,8 @@ class BarlowTwins(MethodSettings):
     """(H, W) in pixels to resize images to; None keeps the source model's."""
     schedule: Schedule = Schedule(epochs=200, batch_size=256, optimizer="adam", lr=1e-3, weight_decay=1e-6)
     """By default Adam from 1e-3. The study's 3e-2 is too high for small data: in 80 steps the features of a small
-    network lost two thirds of the directions they filled, with 1e-3 about a tenth. Larger batches help; a step sees each
-    image twice."""
+    network lost two thirds of the directions they filled, with 1e-3 about a tenth. Larger batches help; a step sees
+    each image twice."""
 
     @property
     def needs(self) -> Needs:
