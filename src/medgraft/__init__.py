@@ -98,6 +98,7 @@ __all__ = [
     "model_card",
     "open_source",
     "predict",
+    "pretraining",
     "rank",
     "read_manifest",
     "repeat",
@@ -108,8 +109,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    if name == "methods":
-        return importlib.import_module("medgraft.methods")
+    if name in ("methods", "pretraining"):
+        return importlib.import_module(f"medgraft.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(f"medgraft.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'medgraft' has no attribute {name!r}")

@@ -176,11 +176,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _built_in_methods() -> list[Plugin]:
     import medgraft.methods
+    import medgraft.pretraining
 
     def plugin(cls: type[Method]) -> Plugin:
         return Plugin(cls.name, OURS, lambda: cls)
 
-    return [plugin(getattr(medgraft.methods, name)) for name in medgraft.methods.__all__]
+    return [
+        plugin(getattr(home, name))
+        for home in (medgraft.methods, medgraft.pretraining)
+        for name in home.__all__
+    ]
 
 
 def _installed(group: Group) -> list[Plugin]:

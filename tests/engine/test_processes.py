@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medgraft.engine.distributed import launch, shard
+from medgraft.engine.distributed import gather_rows, launch, shard
 from medgraft.engine.loop import fit
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.types import Step
+from medgraft.models.twins_loss import barlow_twins_loss
+from medgraft.types import Loss, Progress, Step
 
 from .conftest import OnFixedRows, TinyLine, make_line
 
@@ -35,5 +36,30 @@ def test_two_processes_equal_one() -> None:
     one = train_line(make_line(), Run(device="cpu", progress=False))
     run = Run(device="cpu", progress=False, processes=2)
     two = launch(run, train_line, make_line())
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(two.state_dict()[name], tensor, rtol=0, atol=1e-5)
+
+
+class Correlated(OnFixedRows):
+    """A loss of all rows of a batch together, which no process sees alone; 11 rows in batches of 4, 4 and 3."""
+
+    loss_is_sample_mean = False
+
+    def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
+        rows = step.tensors["inputs"]
+        first, second = (gather_rows(self.model.features(view)) for view in (rows, rows.flip(1)))
+        return Loss(barlow_twins_loss(first, second, 0.1))
+
+
+def train_correlated(model: TinyLine, run: Run) -> TinyLine:
+    fit(Correlated(model), run, SCHEDULE)
+    return model
+
+
+@pytest.mark.slow
+def test_a_loss_of_gathered_rows_has_the_gradient_of_one_process() -> None:
+    one = train_correlated(make_line(), Run(device="cpu", progress=False))
+    two = launch(Run(device="cpu", progress=False, processes=2), train_correlated, make_line())
+    assert not torch.equal(one.body[0].weight, make_line().body[0].weight)
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(two.state_dict()[name], tensor, rtol=0, atol=1e-5)

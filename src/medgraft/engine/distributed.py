@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from medgraft.errors import MedgraftError, RunError, SettingsError
 from medgraft.types import Step
@@ -144,6 +145,44 @@ def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:
     return Step({name: tensor[start:stop] for name, tensor in step.tensors.items()}), (
         stop - start
     ) * world / rows
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Rows of all processes in their order, with gradients back to each; with one process, the rows themselves.
+
+    A loss of all rows, computed so in every process, has the gradient of one process that holds them all: the exchange
+    of gradients takes the mean of what every process's copy of the loss says.
+
+    Args:
+        rows: (n, D), n as `shard` leaves them: numbers differ between processes by one at most.
+
+    >>> gather_rows(torch.ones(2, 3)).shape
+    torch.Size([2, 3])
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return rows
+    counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(dist.get_world_size())]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    lengths = [int(count) for count in counts]
+    padded = torch.cat([rows, rows.new_zeros(max(lengths) - len(rows), *rows.shape[1:])])
+    parts: Tensor = _Gathered.apply(padded)
+    return torch.cat([part[:length] for part, length in zip(parts, lengths)])
+
+
+class _Gathered(torch.autograd.Function):
+    """(n, D) of each process to (processes, n, D); its gradient is summed over processes."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
+        dist.all_gather(parts, rows.contiguous())
+        return torch.stack(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
 
 
 def synchronise_buffers(fabric: Fabric, module: nn.Module) -> None:

@@ -1,0 +1,243 @@
+"""The method `barlow_twins`: what it is shown, what it learns, what comes back, and what it refuses."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+import medgraft as mg
+from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
+from medgraft.data.task import Task
+from medgraft.engine.features import extract_features
+from medgraft.engine.loop import History
+from medgraft.engine.method import adapt
+from medgraft.engine.run import Limit, Run
+from medgraft.engine.schedule import Schedule
+from medgraft.errors import DataError, MedgraftError, NeedError, SettingsError
+from medgraft.images.augmentation import Augmentation
+from medgraft.models.projector import Projector
+from medgraft.models.regraft import regraft
+from medgraft.models.sources import open_source
+from medgraft.models.storage import load_model
+from medgraft.models.twins_loss import barlow_twins_loss
+from medgraft.plugins import find_plugins, resolve_method
+from medgraft.pretraining import BarlowTwins
+from medgraft.pretraining.barlow_twins import Twins, _warn_of_collapse
+from medgraft.pretraining.views import VIEWS, views
+from medgraft.testing import check_method, make_cohort, make_model
+from medgraft.types import Progress
+
+NOW = Progress(0, 1)
+GREY = make_cohort("encode")
+
+
+def run(**options: object) -> Run:
+    return Run(device="cpu", progress=False, workers=0, **options)  # type: ignore[arg-type]
+
+
+def small(epochs: int = 1, batch: int = 8, lr: float = 1e-3, **settings: object) -> BarlowTwins:
+    schedule = Schedule(epochs=epochs, batch_size=batch, optimizer="adam", lr=lr)
+    return BarlowTwins(**({"projector": (16, 16), "schedule": schedule} | settings))  # type: ignore[arg-type]
+
+
+def coloured(count: int = 6, side: int = 32) -> Cohort:
+    pixels = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
+    return Cohort.from_arrays(pixels, kind="encode", name="photographs")
+
+
+def objective(method: BarlowTwins, cohort: Cohort = GREY, channels: int = 1) -> Twins:
+    torch.manual_seed(0)
+    model = make_model("encode", channels=channels)
+    features = model.features(torch.zeros(2, channels, 32, 32)).shape[1]
+    rows = run().loader(cohort, model.spec.preparation)
+    return Twins(model, rows, Projector(features, method.projector), method)
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_every_method() -> None:
+    checked = check_method(small())
+    assert "encode: interrupted and resumed equals uninterrupted" in checked
+
+
+def test_it_is_found_by_name() -> None:
+    assert find_plugins("methods")["barlow_twins"].owner == "medgraft"
+    method = resolve_method("barlow_twins", {"schedule": {"epochs": 3}, "views": "tissue"})
+    assert isinstance(method, BarlowTwins)
+    assert (method.schedule.epochs, method.schedule.optimizer, method.schedule.lr) == (3, "adam", 1e-3)
+    assert method.views == VIEWS["tissue"]
+    assert resolve_method("barlow_twins", {"views": {"flip_horizontal": 0}}) == BarlowTwins(
+        views=Augmentation(flip_horizontal=0)
+    )
+
+
+def test_both_views_come_from_one_image_and_differ() -> None:
+    """Images of one grey level each: views without changes of brightness tell which image they show."""
+    levels = np.arange(10, 250, 20, dtype=np.uint8)
+    cohort = Cohort.from_arrays(np.tile(levels[:, None, None, None], (1, 32, 32, 1)), kind="encode")
+    crops = views("scan").model_copy(
+        update={"brightness": 0.0, "contrast": 0.0, "gamma": (1, 1), "noise_chance": 0.0}
+    )
+    steps = list(objective(small(batch=5, views=crops), cohort).batches(NOW, run()))
+    firsts = torch.cat([step.tensors["first"].mean((1, 2, 3)) for step in steps])
+    seconds = torch.cat([step.tensors["second"].mean((1, 2, 3)) for step in steps])
+    torch.testing.assert_close(firsts, seconds)
+    assert sorted((255 * firsts).round().int().tolist()) == levels.tolist()
+
+    (step,) = objective(small(batch=24)).batches(NOW, run())
+    differs = (step.tensors["first"] - step.tensors["second"]).abs().amax((1, 2, 3))
+    assert bool((differs > 0.01).all())
+
+
+def test_its_loss_is_that_of_the_projections_of_both_views() -> None:
+    method = small(weight=0.3, projector=(16, 20))
+    twins = objective(method).train()
+    step = next(iter(twins.batches(NOW, run())))
+    loss = twins.loss(step, "main", NOW)
+    first, second = (
+        twins.projector(twins.model.features(step.tensors[view])) for view in ("first", "second")
+    )
+    assert loss.total.item() == pytest.approx(barlow_twins_loss(first, second, 0.3).item(), rel=1e-5)
+    assert set(loss.parts) == {"on_diagonal", "off_diagonal", "effective_rank", "feature_deviation"}
+    width, beside = 20, loss.parts["off_diagonal"].item() ** 2
+    whole = width * loss.parts["on_diagonal"].item() + 0.3 * width * (width - 1) * beside
+    assert whole == pytest.approx(loss.total.item(), rel=1e-4)
+    loss.total.backward()
+    assert all(weight.grad is not None for weight in twins.parameters())
+
+
+def test_it_learns_what_views_have_in_common() -> None:
+    trained = run()
+    source = make_model("encode", channels=3)
+    encoder = adapt(source, Task(source=GREY), small(epochs=25, batch=16, lr=3e-3), trained)
+    history = trained.shared.records.tables["history"]
+    assert history["on_diagonal"].iloc[-3:].mean() < 0.8 * history["on_diagonal"].iloc[:3].mean()
+    assert history["effective_rank"].iloc[-1] > 1.5
+    untrained = adapt(source, Task(source=GREY), small(), run(limit=Limit(steps=1, epochs=1)))
+    assert not torch.allclose(extract_features(encoder, GREY), extract_features(untrained, GREY))
+
+
+def test_an_encoder_comes_back_without_projector_and_is_saved(tmp_path: Path) -> None:
+    source = make_model("classify", channels=3)
+    encoder = adapt(source, Task(source=GREY), small(), run(limit=Limit(steps=1)))
+    assert (encoder.spec.kind, encoder.spec.classes) == ("encode", ())
+    names = set(encoder.state_dict())
+    assert names == {name for name in source.state_dict() if not name.startswith("net.fc")}
+    features = extract_features(encoder, GREY)
+    assert features.shape == (len(GREY), source.features(torch.zeros(2, 3, 32, 32)).shape[1])
+    encoder.save(tmp_path / "encoder")
+    loaded = load_model(tmp_path / "encoder")
+    assert loaded.spec == encoder.spec
+    torch.testing.assert_close(extract_features(loaded, GREY), features, rtol=0, atol=0)
+
+
+def test_what_it_leaves_is_a_source_like_any_other(tmp_path: Path) -> None:
+    task = Task(source=GREY)
+    mg.adapt("random/test_resnet", task, small(), run(folder=tmp_path / "twins", limit=Limit(steps=1)))
+    target = Task(target=make_cohort("classify", "B"))
+    tuned = mg.adapt(tmp_path / "twins", target, "fine_tune", run(limit=Limit(steps=1, epochs=1)))
+    assert (tuned.spec.classes, tuned.spec.channels) == (("small", "large"), 1)
+    assert [step["method"] for step in tuned.spec.provenance["adapted"]] == ["barlow_twins", "fine_tune"]
+
+
+def test_grey_images_get_one_channel_unless_told() -> None:
+    source = make_model("encode", channels=3)
+    short = run(limit=Limit(steps=1))
+    assert adapt(source, Task(source=GREY), small(), short).spec.channels == 1
+    told = adapt(source, Task(source=GREY), small(channels=3), run(limit=Limit(steps=1)))
+    assert told.spec.channels == 3
+    colour = adapt(source, Task(source=coloured()), small(), run(limit=Limit(steps=1)))
+    assert colour.spec.channels == 3
+
+
+def test_views_suit_the_images() -> None:
+    method = BarlowTwins()
+    assert method.views_of(1) == VIEWS["scan"]
+    assert method.views_of(3) == VIEWS["photograph"]
+    scan = VIEWS["scan"]
+    assert (scan.flip_horizontal, scan.flip_vertical, scan.quarter_turns, scan.hed) == (0, 0, False, 0)
+    with pytest.raises(SettingsError, match="views among scan, tissue, photograph"):
+        BarlowTwins(views="xray")  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="teach nothing"):
+        BarlowTwins(views=Augmentation.preset("none"))
+
+
+def test_epochs_draw_other_views_and_the_same_ones_again() -> None:
+    twins = objective(small(batch=16))
+    first, again = (next(iter(twins.batches(NOW, run()))).tensors["first"] for _ in range(2))
+    other = next(iter(twins.batches(Progress(1, 2), run()))).tensors["first"]
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def refused(cohort: Cohort, method: BarlowTwins | None = None, **options: object) -> MedgraftError:
+    with pytest.raises(MedgraftError) as caught:
+        method = method or small()
+        adapt(make_model("encode"), Task(source=cohort), method, run(limit=Limit(steps=1), **options))
+    return caught.value
+
+
+def test_what_cannot_be_learned_from_is_one_sentence() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 1), dtype=np.uint8)
+
+    def of(images: np.ndarray) -> Cohort:
+        return Cohort.from_arrays(images, kind="encode")
+
+    alone = refused(of(pixels[:1]))
+    assert isinstance(alone, DataError)
+    assert "at least 2 images" in str(alone)
+    halved = refused(of(pixels), small(batch=2))
+    assert isinstance(halved, SettingsError)
+    assert "Raise schedule.batch_size" in str(halved)
+    assert "have one value each" in str(refused(of(np.stack([pixels[0] * 0 + 9, pixels[0] * 0 + 70]))))
+    assert "are the same" in str(refused(of(np.stack([pixels[0]] * 4))))
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number, side in enumerate((32, 40, 32, 40)):
+        pixels = rng.integers(0, 255, (side, 32), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "manifest.csv").write_text("image\n" + "".join(f"{number}.png\n" for number in range(4)))
+    cohort = read_manifest(tmp_path / "manifest.csv", kind="encode")
+    error = refused(cohort)
+    assert isinstance(error, DataError)
+    assert "size" in str(error)
+    resized = adapt(
+        make_model("encode"), Task(source=cohort), small(size=(32, 32)), run(limit=Limit(steps=1))
+    )
+    assert resized.spec.preparation.size == (32, 32)
+
+
+def test_tasks_with_labels_are_refused() -> None:
+    with pytest.raises(NeedError, match="encode"):
+        adapt(make_model("classify"), Task(source=make_cohort("classify")), small(), run())
+
+
+def test_the_encoder_of_a_unet_is_trained_and_its_decoder_waits() -> None:
+    source = open_source("random/unet", classes=("rest", "disc"), channels=1)
+    encoder = adapt(source, Task(source=GREY), small(), run(limit=Limit(steps=2)))
+    before, after = source.state_dict(), encoder.state_dict()
+    learned = {name for name, _ in encoder.named_parameters() if not torch.equal(before[name], after[name])}
+    assert learned
+    assert not any(name.startswith(("decoder", "up", "head")) for name in learned)
+    assert regraft(encoder, ("rest", "disc"), kind="segment")[1].names("new") == ("head.weight", "head.bias")
+
+
+def test_a_collapse_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    def row(rank: float, deviation: float) -> dict[str, float]:
+        return {"effective_rank": rank, "feature_deviation": deviation}
+
+    with caplog.at_level(logging.WARNING):
+        _warn_of_collapse(History([row(16, 1.0), row(4.4, 0.5)], "last", 1))
+        assert not caplog.records  # a lower rank alone is no alarm
+        _warn_of_collapse(History([row(16, 1.0), row(1.1, 0.5)], "last", 1))
+        _warn_of_collapse(History([row(16, 1.0), row(9.0, 0.001)], "last", 1))
+    assert len(caplog.records) == 2
+    assert all("Lower schedule.lr" in record.getMessage() for record in caplog.records)
