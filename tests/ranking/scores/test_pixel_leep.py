@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from medgraft.engine.features import sample_pixels
+from medgraft.engine.randomness import seeded
 from medgraft.errors import DataError, ShapeError
 from medgraft.ranking.inputs import UndefinedError
 from medgraft.ranking.scores.cc_fv import cc_fv
@@ -56,7 +57,9 @@ def test_sources_are_ordered_by_how_often_they_are_right() -> None:
 
 
 def test_pixels_of_a_network_feed_both_segmentation_scores() -> None:
-    cohort, model = make_cohort("segment"), make_model("segment")
+    cohort = make_cohort("segment")
+    with seeded("source"):  # of some draws the tiny decoder is dead
+        model = make_model("segment")
     found = sample_pixels(model, cohort, per_class=200)
     assert -np.log(2) - 1e-6 < pixel_leep(found.probabilities, found.labels) < 0
     assert np.isfinite(cc_fv(found.features, found.labels, found.images))
