@@ -35,11 +35,12 @@ def write_cohort(folder: Path, kind: Kind) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Whatever a test does to them, the next has one thread again."""
+def as_if_alone() -> Iterator[None]:
+    """Whatever tests before did: one thread, and the global generator at its start, on which fresh networks draw."""
     import torch
 
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(1)
 
