@@ -173,8 +173,9 @@ def check_needs(task: Task, method: Method) -> None:
             )
             raise NeedError(
                 who, " and ".join(f"{side}.{name}" for name in missing), f"the task's {side} offers {offered}",
-                "Add the column to the manifest, or choose a method that needs less: "
-                "`medgraft methods --have ...` lists those.",
+                (f"Name its rows (Task({side}=...), on the command line --source-at SITE)" if cohort is None
+                 else "Add the column to the manifest")
+                + ", or choose a method that needs less: `medgraft methods --have ...` lists those.",
             )  # fmt: skip
         if cohort is not None and not len(_training_rows(cohort)):
             raise NeedError(

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from medgraft.data.cohort import NAMED_COLUMNS
-from medgraft.data.labels import LABEL_PREFIX
+from medgraft.data.attributes import attribute_columns
 from medgraft.errors import DataError
 from medgraft.statistics.bootstrap import WEIGHTS_AT_ONCE, Metric, WeightedMetric, bootstrap_interval
 
@@ -99,11 +98,7 @@ def groups_of_all(cohorts: Sequence[Cohort], attribute: str) -> list[np.ndarray]
 
 
 def _refuse_other_columns(cohort: Cohort, attribute: str, who: str) -> None:
-    offered = [
-        str(column)
-        for column in cohort.table.columns
-        if column == "site" or not (column in NAMED_COLUMNS or str(column).startswith(LABEL_PREFIX))
-    ]
+    offered = attribute_columns(cohort)
     if attribute not in offered:
         raise DataError(
             who, f"a column that groups images ({', '.join(offered) or cohort.name + ' has none'})",

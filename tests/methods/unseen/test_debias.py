@@ -201,5 +201,10 @@ def test_what_cannot_be_unlearned_is_told() -> None:
         debias(make_cohort("classify"), attributes=("ita",))
     with pytest.raises(DataError, match=r"the column 'tone' in the manifest"):
         debias(make_cohort("classify"), attributes=("tone",))
+    for column in ("label", "patient"):
+        with pytest.raises(DataError, match=f"'{column}' in the manifest, as an attribute"):
+            debias(make_cohort("classify"), attributes=(column,))
+    with pytest.raises(DataError, match=r"at most 20 values of the attribute 'camera'.*have 24"):
+        debias(cohort_of([str(number) for number in range(24)]), attributes=("camera",))
     with pytest.raises(ValueError, match="attributes"):
         CLGR(attributes=())

@@ -140,6 +140,7 @@ def test_batches_bring_the_weights_of_their_own_rows() -> None:
         ({"balance": "group"}, "needs attributes"),
         ({"loss": {"name": "cross_entropy", "risk_map": {}}}, "risk_map"),
         ({"balance": "sex"}, "balance"),
+        ({"attributes": ("camera",)}, "only balance='group' uses"),
     ],
 )
 def test_settings_that_do_not_go_together(settings: dict[str, Any], told: str) -> None:
@@ -156,5 +157,5 @@ def test_what_cannot_be_balanced_is_told() -> None:
         mg.adapt(model, Task(source=classify), ERM(balance="group", attributes=("tone",)), Run(**QUIET))
     with pytest.raises(DataError, match=r"two values of the attribute 'site'.*have A"):
         mg.adapt(model, Task(source=classify), ERM(balance="group", attributes=("site",)), Run(**QUIET))
-    with pytest.raises(NeedError, match=r"source\.truth"):
+    with pytest.raises(NeedError, match=r"source\.truth.*--source-at"):
         mg.adapt(model, Task(target=classify), ERM(), Run(**QUIET))

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medgraft.data.cohort import NAMED_COLUMNS, Cohort
+from medgraft.data.attributes import attribute_columns
+from medgraft.data.cohort import Cohort
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.run import Run
 from medgraft.errors import DataError, MedgraftError
@@ -18,6 +19,8 @@ from medgraft.images.skin_tone import skin_tone_at_border
 ITA = "ita"
 """The attribute that is read from the pictures: their Fitzpatrick type by the individual typology angle."""
 UNKNOWN = -1
+MOST_VALUES = 20
+"""More are no groups: they might be ages or name patients."""
 
 
 class BiasLabels(NamedTuple):
@@ -42,7 +45,7 @@ def bias_labels(who: str, cohort: Cohort, attributes: Sequence[str], run: Run) -
         run: keeps what was measured.
 
     Raises:
-        DataError: there is no such column, or it has fewer than two values.
+        DataError: there is no such column, it is none of attributes, or it has fewer than two values or more than 20.
     """
     found = []
     for name in attributes:
@@ -57,6 +60,11 @@ def bias_labels(who: str, cohort: Cohort, attributes: Sequence[str], run: Run) -
                 who, f"two values of the attribute '{name}' at least",
                 f"the training rows of {cohort.name} have {', '.join(values) or 'none'}",
                 "Add images of others, or leave this attribute out: what does not vary cannot be unlearned.",
+            )  # fmt: skip
+        if len(values) > MOST_VALUES:
+            raise DataError(
+                who, f"at most {MOST_VALUES} values of the attribute '{name}'", f"the training rows have {len(values)}",
+                "Group them in a column of their own, such as ages by decade.",
             )  # fmt: skip
         numbers = {value: number for number, value in enumerate(values)}
         found.append(BiasLabels(name, values, torch.tensor([numbers.get(text, UNKNOWN) for text in texts])))
@@ -77,10 +85,11 @@ def groups_of(classes: Tensor, labels: Sequence[BiasLabels]) -> Tensor:
 
 def _column(who: str, cohort: Cohort, name: str) -> np.ndarray:
     table = cohort.table
-    if name not in table.columns:
-        offered = [str(column) for column in table.columns if column not in NAMED_COLUMNS]
+    offered = attribute_columns(cohort)
+    if name not in offered:
         raise DataError(
-            who, f"the column '{name}' in the manifest", f"the attributes are {', '.join(offered) or 'none'}",
+            who, f"the column '{name}' in the manifest, as an attribute",
+            f"the attributes are {', '.join(offered) or 'none'}",
             f"Add it, or name another; '{ITA}' measures the tone of skin.",
         )  # fmt: skip
     texts: np.ndarray = table[name].fillna("").astype(str).str.strip().to_numpy()

@@ -47,6 +47,7 @@ class Debias(ERM):
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classify", "multilabel"})
+    unlearns: ClassVar[bool] = True
 
     attributes: tuple[str, ...] = Setting(default=..., min_length=1)
     """Columns of the manifest that features shall not tell, each with a head of its own; rows where one is empty teach

@@ -42,6 +42,8 @@ class ERM(OnImages):
     """
 
     name: ClassVar[str] = "erm"
+    unlearns: ClassVar[bool] = False
+    """Whether `attributes` serve for more than making groups."""
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classify", "multilabel", "segment"})
 
     balance: Literal["none", "class", "group"] = "none"
@@ -60,6 +62,10 @@ class ERM(OnImages):
         if self.balance == "group" and not self.attributes:
             raise ValueError(
                 "balance='group' needs attributes that make groups beside the classes: name columns"
+            )
+        if self.attributes and self.balance != "group" and not self.unlearns:
+            raise ValueError(
+                "attributes make groups, which only balance='group' uses: set it, or leave them out"
             )
         if self.loss is not None and self.loss.risk_map is not None:
             raise ValueError("loss.risk_map weighs pixels by a target's truth, which this method never sees")
