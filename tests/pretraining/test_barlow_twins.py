@@ -20,7 +20,7 @@ from medgraft.engine.loop import History
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, MedgraftError, NeedError, SettingsError
+from medgraft.errors import DataError, MedgraftError, ModelError, NeedError, SettingsError
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.projector import Projector
 from medgraft.models.regraft import regraft
@@ -29,7 +29,8 @@ from medgraft.models.storage import load_model
 from medgraft.models.twins_loss import barlow_twins_loss
 from medgraft.plugins import find_plugins, resolve_method
 from medgraft.pretraining import BarlowTwins
-from medgraft.pretraining.barlow_twins import Twins, _warn_of_collapse
+from medgraft.pretraining.barlow_twins import Twins
+from medgraft.pretraining.images_alone import warn_of_collapse
 from medgraft.pretraining.views import VIEWS, views
 from medgraft.testing import check_method, make_cohort, make_model
 from medgraft.types import Progress
@@ -146,6 +147,38 @@ def test_what_it_leaves_is_a_source_like_any_other(tmp_path: Path) -> None:
     assert [step["method"] for step in tuned.spec.provenance["adapted"]] == ["barlow_twins", "fine_tune"]
 
 
+def test_a_training_that_goes_on_finds_its_projector(tmp_path: Path) -> None:
+    method, task, short = small(), Task(source=GREY), Limit(steps=1, epochs=1)
+    first = adapt(make_model("encode"), task, method, run(limit=short))
+    assert first.pretraining_heads is not None and first.pretraining_heads.method == "barlow_twins"
+    first.save(tmp_path / "first")
+    loaded = load_model(tmp_path / "first")
+    left = first.pretraining_heads.of("projector")
+    projector = Projector(loaded.features(torch.zeros(2, 1, 32, 32)).shape[1], (16, 16))
+    method.reuse_heads(loaded, {"projector": projector})
+    assert all(torch.equal(tensor, left[name]) for name, tensor in projector.state_dict().items())
+
+    wider = Projector(loaded.features(torch.zeros(2, 1, 32, 32)).shape[1], (16, 20))
+    before = {name: tensor.clone() for name, tensor in wider.state_dict().items()}
+    method.reuse_heads(loaded, {"projector": wider})
+    assert all(torch.equal(tensor, before[name]) for name, tensor in wider.state_dict().items())
+
+    tuned = mg.adapt(loaded, Task(target=make_cohort("classify", "B")), "fine_tune", run(limit=short))
+    assert tuned.pretraining_heads is None
+
+
+def test_heads_of_other_weights_are_refused(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        encoder = adapt(
+            make_model("encode"), Task(source=GREY), small(), run(limit=Limit(steps=1), seed=seed)
+        )
+        encoder.save(tmp_path / str(seed))
+    for name in ("heads.json", "heads.safetensors"):
+        (tmp_path / "1" / name).write_bytes((tmp_path / "0" / name).read_bytes())
+    with pytest.raises(ModelError, match=r"heads of the pre-training.*belongs to others"):
+        load_model(tmp_path / "1")
+
+
 def test_grey_images_get_one_channel_unless_told() -> None:
     source = make_model("encode", channels=3)
     short = run(limit=Limit(steps=1))
@@ -235,9 +268,9 @@ def test_a_collapse_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) ->
         return {"effective_rank": rank, "feature_deviation": deviation}
 
     with caplog.at_level(logging.WARNING):
-        _warn_of_collapse(History([row(16, 1.0), row(4.4, 0.5)], "last", 1))
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(4.4, 0.5)], "last", 1))
         assert not caplog.records  # a lower rank alone is no alarm
-        _warn_of_collapse(History([row(16, 1.0), row(1.1, 0.5)], "last", 1))
-        _warn_of_collapse(History([row(16, 1.0), row(9.0, 0.001)], "last", 1))
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(1.1, 0.5)], "last", 1))
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(9.0, 0.001)], "last", 1))
     assert len(caplog.records) == 2
     assert all("Lower schedule.lr" in record.getMessage() for record in caplog.records)

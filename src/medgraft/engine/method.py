@@ -117,13 +117,13 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
     needs = method.needs
     with_rule = _with_selector(task, needs, run)
     given = withhold(task, needs)
-    run.shared.rule = run.shared.optimizer_history = None
+    run.shared.rule = run.shared.optimizer_history = run.shared.pretraining_heads = None
     with seeded(run.seed, run.path, "adapt"):
         adapted = method.adapt(copy.deepcopy(model), given, with_rule)
     adapted.to("cpu").eval()
-    adapted.optimizer_history = (
-        run.shared.optimizer_history
-    )  # never that of the source: these are other weights
+    # never those of the source: these are other weights
+    adapted.optimizer_history = run.shared.optimizer_history
+    adapted.pretraining_heads = run.shared.pretraining_heads
     selection = run.shared.rule or "none"
     if selection == "oracle":
         warnings += (

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medgraft.engine.loading import Loader
     from medgraft.engine.select import Selector
     from medgraft.models.optimizer_history import OptimizerHistory
+    from medgraft.models.pretraining_heads import PretrainingHeads
     from medgraft.types import Preparation
 
 CHECKPOINTS, ONCE = "checkpoints", "once"
@@ -58,6 +59,7 @@ class Shared:
         self.optimizer_history: OptimizerHistory | None = (
             None  # of the last training, where it is to be saved
         )
+        self.pretraining_heads: PretrainingHeads | None = None  # that go with the model to be returned
         self.rule: str | None = None  # how the last training chose its epoch
         self.loss_is_sample_mean = True  # of every training so far
         self.stop = False

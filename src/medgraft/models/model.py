@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from medgraft.errors import ModelError
 from medgraft.models.optimizer_history import OptimizerHistory
+from medgraft.models.pretraining_heads import PretrainingHeads
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
@@ -54,6 +55,8 @@ class Model(nn.Module):
     optimizer_history: OptimizerHistory | None = None
     """What the optimiser that trained these weights remembered, where it was asked to keep it; saved and loaded with
     the model, and carried over to no other."""
+    pretraining_heads: PretrainingHeads | None = None
+    """What pre-training learned beside these weights; saved and loaded with them, and carried over to no other."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

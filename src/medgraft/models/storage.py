@@ -20,12 +20,14 @@ from torch import Tensor
 from medgraft.errors import ModelError, cannot_write
 from medgraft.models.model import Model, model_class
 from medgraft.models.optimizer_history import OptimizerHistory
+from medgraft.models.pretraining_heads import PretrainingHeads
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON
 
 FORMAT = 1
 MODEL, WEIGHTS = "model.json", "model.safetensors"
 HISTORY, HISTORY_TENSORS = "optimizer.json", "optimizer.safetensors"
+HEADS, HEADS_TENSORS = "heads.json", "heads.safetensors"
 NESTED = "__model__"
 """Marks, inside a config, the tree of an inner model."""
 
@@ -37,8 +39,8 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
     until then.
 
     Args:
-        model: of a registered class; inner models are saved with it, and so is its `optimizer_history`, with the hash
-            of these weights.
+        model: of a registered class; inner models are saved with it, and so are its `optimizer_history` and
+            `pretraining_heads`, with the hash of these weights.
         folder: to be created.
         overwrite: replace a model that is there already.
 
@@ -78,7 +80,7 @@ def save_model(model: Model, folder: str | Path, *, overwrite: bool = False) -> 
 
 
 def load_model(folder: str | Path) -> Model:
-    """Read a model that `save_model` wrote, and what its optimiser remembered, on the CPU, after checking hashes.
+    """Read a model that `save_model` wrote, and what was kept with its weights, on the CPU, after checking hashes.
 
     It is built before its weights are read, which draws from the global generator.
 
@@ -103,6 +105,7 @@ def load_model(folder: str | Path) -> Model:
         )
     model.load_state_dict(state)
     model.optimizer_history = load_optimizer_history(folder)
+    model.pretraining_heads = _load_heads(folder, description["weights"]["sha256"])
     return model
 
 
@@ -116,14 +119,9 @@ def load_optimizer_history(folder: str | Path) -> OptimizerHistory | None:
     description = _description(folder)
     if not (folder / HISTORY).is_file():
         return None
-    stored = _json(folder, HISTORY)
-    if stored.get("weights_sha256") != description["weights"]["sha256"]:
-        raise ModelError(
-            f"The optimiser history in {folder}", "to belong to the weights beside it",
-            "it belongs to others",
-            f"Delete {HISTORY} and {HISTORY_TENSORS}, or save the model again with its history.",
-        )  # fmt: skip
-    tensors = _tensors(folder, HISTORY_TENSORS, str(stored.get("sha256")))
+    stored, tensors = _kept_with(
+        folder, HISTORY, HISTORY_TENSORS, description["weights"]["sha256"], "optimiser history"
+    )
     state: dict[str, dict[str, Tensor | float]] = {
         name: dict(numbers) for name, numbers in stored["numbers"].items()
     }
@@ -131,6 +129,27 @@ def load_optimizer_history(folder: str | Path) -> OptimizerHistory | None:
         parameter, slot = key.rsplit("/", 1)
         state.setdefault(parameter, {})[slot] = tensor
     return OptimizerHistory(stored["optimizer"], state)
+
+
+def _load_heads(folder: Path, weights: str) -> PretrainingHeads | None:
+    if not (folder / HEADS).is_file():
+        return None
+    stored, tensors = _kept_with(folder, HEADS, HEADS_TENSORS, weights, "heads of the pre-training")
+    return PretrainingHeads(str(stored.get("method")), tensors)
+
+
+def _kept_with(
+    folder: Path, described: str, file: str, weights: str, what: str
+) -> tuple[JSON, dict[str, Tensor]]:
+    """What stands in two files beside a model, if it belongs to the model's weights."""
+    stored = _json(folder, described)
+    if stored.get("weights_sha256") != weights:
+        raise ModelError(
+            f"The {what} in {folder}", "to belong to the weights beside it",
+            "it belongs to others",
+            f"Delete {described} and {file}, or save the model again with what was kept.",
+        )  # fmt: skip
+    return stored, _tensors(folder, file, str(stored.get("sha256")))
 
 
 def tree(model: Model) -> JSON:
@@ -202,6 +221,12 @@ def _files(model: Model) -> dict[str, bytes]:
                 "sha256": _sha256(files[HISTORY_TENSORS]),
                 "numbers": numbers,
             }
+        )
+    heads = model.pretraining_heads
+    if heads is not None:
+        files[HEADS_TENSORS] = dump_tensors(_separate(heads.state))
+        files[HEADS] = _dump(
+            {"method": heads.method, "weights_sha256": digest, "sha256": _sha256(files[HEADS_TENSORS])}
         )
     return files
 

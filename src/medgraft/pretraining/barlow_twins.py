@@ -3,46 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar
 
-import numpy as np
 import torch
 from pydantic import Field as Setting
-from torch import Tensor
 
-from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
 from medgraft.engine.distributed import gather_rows
 from medgraft.engine.loading import AHEAD, Loader, prefetch
-from medgraft.engine.loop import History, fit
-from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.loop import fit
 from medgraft.engine.objective import Objective
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import draw_batches
-from medgraft.errors import DataError, SettingsError
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.collapse import effective_rank, feature_deviation
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.projector import Projector
-from medgraft.models.regraft import regraft
 from medgraft.models.twins_loss import PUBLISHED_WEIGHT, redundancy
+from medgraft.pretraining.images_alone import Pretraining, warn_of_collapse
 from medgraft.pretraining.views import ViewsChoice, views
-from medgraft.types import Kind, Loss, Progress, Step
-
-logger = logging.getLogger(__name__)
-LOOKED_AT = 64
-"""Images that are looked at before the training."""
-FEWEST = 2
-"""Images that a process must see at once: correlations are over images."""
-COLLAPSED_RANK, COLLAPSED_DEVIATION = 1.5, 0.01
-"""Features that fill fewer directions, or vary by a smaller share of what they did in the first epoch, are lost."""
+from medgraft.types import Loss, Progress, Step
 
 
-class BarlowTwins(MethodSettings):
+class BarlowTwins(Pretraining):
     """Pre-train an encoder on source images without labels: two random views of an image are to be told alike.
 
     Any source may be continued, ImageNet's included; its head is dropped. What comes back encodes: it is saved, ranked
@@ -64,7 +50,7 @@ class BarlowTwins(MethodSettings):
     """
 
     name: ClassVar[str] = "barlow_twins"
-    kinds: ClassVar[frozenset[Kind]] = frozenset({"encode"})
+    fewest: ClassVar[int] = 2  # correlations are over images
 
     weight: float = Setting(default=PUBLISHED_WEIGHT, ge=0)
     """Of the squared correlations beside the diagonal (lambda), by default as published."""
@@ -73,19 +59,10 @@ class BarlowTwins(MethodSettings):
     views: ViewsChoice = None
     """`scan`, `tissue`, `photograph`, or the settings of an `Augmentation`. None takes `scan`, which flips nothing, of
     grey images and `photograph` of others. Set flips to 0 where left and right are to be told apart."""
-    channels: int | None = Setting(default=None, ge=1)
-    """Input channels of the encoder; None takes 1 where every image is grey, else the source model's."""
-    size: tuple[int, int] | None = None
-    """(H, W) in pixels to resize images to; None keeps the source model's."""
     schedule: Schedule = Schedule(epochs=200, batch_size=256, optimizer="adam", lr=1e-3, weight_decay=1e-6)
     """By default Adam from 1e-3. The study's 3e-2 is too high for small data: in 80 steps the features of a small
     network lost two thirds of the directions they filled, with 1e-3 about a tenth. Larger batches help; a step sees
     each image twice."""
-
-    @property
-    def needs(self) -> Needs:
-        """Source images."""
-        return Needs.of(source=("images",))
 
     def adapt(self, model: Model, task: Task, run: Run) -> Model:
         """A pre-trained copy of the model that encodes.
@@ -96,41 +73,26 @@ class BarlowTwins(MethodSettings):
             SettingsError: batches of fewer than two images per process.
         """
         assert task.source is not None
-        encoder, _ = regraft(model, (), self._channels(model, task.source), kind="encode", size=self.size)
+        encoder = self.encoder(model, task.source)
         rows = run.loader(task.source, encoder.spec.preparation)
-        self._check_batches(len(rows), run)
-        images = _looked_at(rows)
+        self.check_batches(len(rows), run)
+        images = self.look_at(rows)
         with torch.no_grad(), evaluation_mode(encoder):
             features = encoder.features(images[:1]).shape[1]
         with seeded(run.seed, run.path, "projector"):
             projector = Projector(features, self.projector)
+        self.reuse_heads(model, {"projector": projector})
         objective = Twins(encoder, rows, projector, self)
         # validation scores of a task say nothing of an encoder without a head
-        _warn_of_collapse(fit(objective, dataclasses.replace(run, selector=None), self.schedule))
+        warn_of_collapse(
+            type(self).__name__, fit(objective, dataclasses.replace(run, selector=None), self.schedule)
+        )
+        self.keep_heads(run, {"projector": projector})
         return encoder
 
     def views_of(self, channels: int) -> Augmentation:
         """What makes views of images with so many channels."""
         return self.views or views("scan" if channels == 1 else "photograph")
-
-    def _channels(self, model: Model, cohort: Cohort) -> int | None:
-        one_grey = self.channels is None and model.spec.preparation.slices == 1
-        return 1 if one_grey and _is_grey(cohort) else self.channels
-
-    def _check_batches(self, images: int, run: Run) -> None:
-        processes = run.processes
-        if images < FEWEST * processes:
-            raise DataError(
-                "BarlowTwins", f"at least {FEWEST * processes} images, better hundreds",
-                f"the source has {images}", "Add images: they need no labels.",
-            )  # fmt: skip
-        smallest = images // -(-images // self.schedule.batch_size)
-        if smallest < FEWEST * processes:
-            raise SettingsError(
-                "BarlowTwins", f"batches of at least {FEWEST} images per process, better 256 in all",
-                f"{images} images in batches of {self.schedule.batch_size} leave one with {smallest} for {processes}",
-                "Raise schedule.batch_size.",
-            )  # fmt: skip
 
 
 class Twins(Objective):
@@ -179,40 +141,3 @@ class Twins(Objective):
                 "feature_deviation": feature_deviation(seen),
             }
         return Loss(on + self.method.weight * off, parts)
-
-
-def _is_grey(cohort: Cohort) -> bool:
-    return all(cohort.picture(row).array.shape[-1] == 1 for row in range(len(cohort)))
-
-
-def _looked_at(rows: Loader) -> Tensor:
-    """Some prepared images, evenly over the cohort, that show something.
-
-    Raises:
-        DataError: they are all constant, or all the same.
-    """
-    few = np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).round().astype(int)
-    images = rows(few).images
-    flat = images.flatten(1)
-    for blank, found in (
-        (bool((flat.amax(1) == flat.amin(1)).all()), "have one value each"),
-        (bool((flat == flat[:1]).all()), "are the same"),
-    ):
-        if blank:
-            raise DataError(
-                "BarlowTwins", "images that show something and differ",
-                f"the {len(flat)} of {rows.cohort.name} that were looked at {found} after preparation",
-                "Look at the files, and at `intensity` and `window` of the preparation.",
-            )  # fmt: skip
-    return images
-
-
-def _warn_of_collapse(history: History) -> None:
-    first, last = history.rows[0], history.rows[-1]
-    rank = last["effective_rank"]
-    share = last["feature_deviation"] / max(first["feature_deviation"], 1e-30)
-    if rank < COLLAPSED_RANK or share < COLLAPSED_DEVIATION:
-        logger.warning(
-            "the features of BarlowTwins have collapsed: they fill %.1f directions and vary by %.2g of what they did "
-            "in the first epoch. Lower schedule.lr, raise schedule.batch_size, or choose milder views.", rank, share,
-        )  # fmt: skip

@@ -1,0 +1,150 @@
+"""What all pre-training shares: an encoder, images without labels, heads that wait for more of the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field as Setting
+from torch import Tensor, nn
+
+from medgraft.data.cohort import Cohort
+from medgraft.engine.loading import Loader
+from medgraft.engine.loop import History
+from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.run import Run
+from medgraft.engine.schedule import Schedule
+from medgraft.errors import DataError, SettingsError
+from medgraft.models.model import Model
+from medgraft.models.pretraining_heads import PretrainingHeads
+from medgraft.models.regraft import regraft
+from medgraft.types import Kind
+
+logger = logging.getLogger(__name__)
+LOOKED_AT = 64
+"""Images that are looked at before the training."""
+COLLAPSED_RANK, COLLAPSED_DEVIATION = 1.5, 0.01
+"""Features that fill fewer directions, or vary by a smaller share of what they did in the first epoch, are lost."""
+
+
+class Pretraining(MethodSettings):
+    """Base of the methods that see nothing but source images, and return an encoder.
+
+    A subclass adds its settings and `adapt`, which calls `encoder`, `check_batches`, `look_at`, trains an objective,
+    and hands its heads to `keep_heads`.
+
+    fewest: images that a process must see at once.
+    """
+
+    kinds: ClassVar[frozenset[Kind]] = frozenset({"encode"})
+    fewest: ClassVar[int] = 1
+
+    channels: int | None = Setting(default=None, ge=1)
+    """Input channels of the encoder; None takes 1 where every image is grey, else the source model's."""
+    size: tuple[int, int] | None = None
+    """(H, W) in pixels to resize images to; None keeps the source model's."""
+    schedule: Schedule = Schedule()
+
+    @property
+    def needs(self) -> Needs:
+        """Source images."""
+        return Needs.of(source=("images",))
+
+    def encoder(self, model: Model, cohort: Cohort) -> Model:
+        """The source model as an encoder of these images, its head dropped.
+
+        Raises:
+            ModelError: it cannot encode, or not images of this size.
+        """
+        one_grey = self.channels is None and model.spec.preparation.slices == 1
+        channels = 1 if one_grey and _is_grey(cohort) else self.channels
+        return regraft(model, (), channels, kind="encode", size=self.size)[0]
+
+    def check_batches(self, images: int, run: Run) -> None:
+        """Refuse a cohort or batches that leave a process fewer images than it needs.
+
+        Raises:
+            DataError: the images are too few.
+            SettingsError: the batches are.
+        """
+        who, least = type(self).__name__, self.fewest * run.processes
+        if images < least:
+            raise DataError(
+                who, f"at least {least} image{'s' * (least > 1)}, better hundreds", f"the source has {images}",
+                "Add images: they need no labels.",
+            )  # fmt: skip
+        batch = self.schedule.batch_size
+        smallest = images // -(-images // batch)
+        if smallest < least:
+            raise SettingsError(
+                who, f"batches of at least {self.fewest} images per process, better 256 in all",
+                f"{images} images in batches of {batch} leave one with {smallest} for {run.processes}",
+                "Raise schedule.batch_size.",
+            )  # fmt: skip
+
+    def look_at(self, rows: Loader) -> Tensor:
+        """Some prepared images, evenly over the cohort, that show something.
+
+        Raises:
+            DataError: they are all constant, or all the same, or differ in size.
+        """
+        few = np.linspace(0, len(rows) - 1, min(LOOKED_AT, len(rows))).round().astype(int)
+        images = rows(few).images
+        flat = images.flatten(1)
+        for blank, found in (
+            (bool((flat.amax(1) == flat.amin(1)).all()), "have one value each"),
+            (len(flat) > 1 and bool((flat == flat[:1]).all()), "are the same"),
+        ):
+            if blank:
+                raise DataError(
+                    type(self).__name__, "images that show something and differ",
+                    f"the {len(flat)} of {rows.cohort.name} that were looked at {found} after preparation",
+                    "Look at the files, and at `intensity` and `window` of the preparation.",
+                )  # fmt: skip
+        return images
+
+    def reuse_heads(self, model: Model, heads: Mapping[str, nn.Module]) -> None:
+        """Give new heads the weights that an earlier training by this method left with the source model, in place.
+
+        A head whose shapes differ stays new; the log tells which.
+        """
+        left = model.pretraining_heads
+        if left is None or left.method != self.name:
+            return
+        for name, head in heads.items():
+            found = left.of(name)
+            own = head.state_dict()
+            if (
+                found
+                and own.keys() == found.keys()
+                and all(own[key].shape == found[key].shape for key in own)
+            ):
+                head.load_state_dict(found)
+                logger.info("%s goes on with the %s of the source model", type(self).__name__, name)
+            elif found:
+                logger.info(
+                    "the %s of the source model does not fit; %s begins a new one", name, type(self).__name__
+                )
+
+    def keep_heads(self, run: Run, heads: Mapping[str, nn.Module]) -> None:
+        """Leave the heads with the encoder that is returned, for a training that goes on from it."""
+        run.shared.pretraining_heads = PretrainingHeads.record(self.name, heads)
+
+
+def warn_of_collapse(who: str, history: History) -> None:
+    """Say it where the features of a training, whose history tells their rank and deviation, have collapsed."""
+    first, last = history.rows[0], history.rows[-1]
+    rank = last["effective_rank"]
+    share = last["feature_deviation"] / max(first["feature_deviation"], 1e-30)
+    if rank < COLLAPSED_RANK or share < COLLAPSED_DEVIATION:
+        logger.warning(
+            "the features of %s have collapsed: they fill %.1f directions and vary by %.2g of what they did "
+            "in the first epoch. Lower schedule.lr, raise schedule.batch_size, or choose milder views.",
+            who, rank, share,
+        )  # fmt: skip
+
+
+def _is_grey(cohort: Cohort) -> bool:
+    return all(cohort.picture(row).array.shape[-1] == 1 for row in range(len(cohort)))
