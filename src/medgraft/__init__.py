@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from medgraft.data.task import Task
     from medgraft.engine.run import Limit, Run
     from medgraft.engine.schedule import Schedule
+    from medgraft.engine.watch import Watched
     from medgraft.evaluation.bias import BiasAudit
     from medgraft.evaluation.compare import compare
     from medgraft.evidence import Evidence
@@ -49,6 +50,7 @@ _HOMES = {
     "Run": "engine.run",
     "Schedule": "engine.schedule",
     "Task": "data.task",
+    "Watched": "engine.watch",
     "adapt": "api.adaptation",
     "benchmark": "benchmarks.benchmark",
     "check": "data.checks",
@@ -82,6 +84,7 @@ __all__ = [
     "Run",
     "Schedule",
     "Task",
+    "Watched",
     "adapt",
     "benchmark",
     "check",

@@ -9,7 +9,7 @@ from medgraft.engine.records import read_records
 from medgraft.evidence import Evidence
 
 TABLES_PER_SEED = (
-    *("history", "updates", "policy", "policy_by_epoch"),
+    *("history", "updates", "policy", "policy_by_epoch", "watched"),
     *("clusters", "alignment", "batch_statistics"),
 )
 

@@ -129,6 +129,11 @@ def adapt(
     record_updates: Annotated[
         bool, typer.Option("--record-updates", help="Record how far each layer moves in a step.")
     ] = False,
+    watch: Annotated[
+        Path | None,
+        typer.Option(help="Small labelled set: record while training what fresh probes read from features."),
+    ] = None,
+    watch_every: Annotated[int, typer.Option(min=1, help="Look at --watch after so many epochs.")] = 10,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
     ] = False,
@@ -173,6 +178,7 @@ def adapt(
         from medgraft.api.adaptation import adapt as adapt_model
         from medgraft.data.task import Task
         from medgraft.engine.run import Limit, Run
+        from medgraft.engine.watch import Watched
         from medgraft.plugins import resolve_method
 
         values = dict(ctx.meta.get("settings", {}))
@@ -192,6 +198,9 @@ def adapt(
             cache=cache,
             save_optimizer=save_optimizer,
             record_updates=record_updates,
+            watched=None
+            if watch is None
+            else Watched(open_cohort(watch, "classify", None, quiet=quiet), watch_every),
             progress=False if quiet else None,
         )
         named_source = _required(source, "--source", "--source packaged/efficientnet_lite0")

@@ -26,6 +26,7 @@ from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_scores, schedules_per_phase
 from medgraft.engine.tensorboard import EventFile
 from medgraft.engine.update_sizes import UpdateSizes
+from medgraft.engine.watch import WATCHED, Watch
 from medgraft.errors import RunError
 from medgraft.models.optimizer_history import OptimizerHistory, restore_history
 from medgraft.types import JSON, Progress, Step
@@ -121,6 +122,7 @@ class _Training:
         self.best_memory: OptimizerHistory | None = None  # of the optimiser, where it is to be saved
         self.best_score, self.best_epoch = -math.inf, -1
         self.updates = UpdateSizes(objective.model) if run.record_updates else None
+        self.watch = Watch(run.watched, run) if run.watched is not None else None
         self.saved_at = time.monotonic()
 
     @property
@@ -140,6 +142,7 @@ class _Training:
             ):
                 for _ in range(epoch):
                     advance(None)
+                self.look(epoch)
                 while epoch < self.epochs and not self.out_of_patience(epoch):
                     self.train_epoch(epoch, advance)
                     if events is not None:
@@ -161,6 +164,8 @@ class _Training:
         refuse_disagreement(self.run.fabric, self.objective)
         if self.updates is not None:
             self.run.record("updates", self.updates.table())
+        if self.watch is not None:
+            self.run.record(WATCHED, self.watch.table())
         self.run.record("history", pd.DataFrame(self.rows))
         return History(self.rows, self.rule, self.best_epoch)
 
@@ -198,8 +203,15 @@ class _Training:
             {"epoch": epoch, "step": self.step, **means, "score": score, "lr": lr, "seconds": seconds}
         )
         self.write_log()
-        advance(
-            f"loss {means.get('loss', math.nan):.3f}" + ("" if math.isnan(score) else f"  score {score:.3f}")
+        told = "" if math.isnan(score) else f"  score {score:.3f}"
+        advance(f"loss {means.get('loss', math.nan):.3f}{told}{self.look(epoch + 1)}")
+
+    def look(self, epoch: int) -> str:
+        """Let the watch see the model after so many epochs; what it has to tell."""
+        if self.watch is None or self.run.fabric.global_rank != 0:
+            return ""
+        return self.watch.look(
+            self.objective.model, epoch, last=epoch == self.epochs or self.out_of_patience(epoch)
         )
 
     def train_step(self, step: Step, progress: Progress, totals: dict[str, Tensor]) -> None:
@@ -326,6 +338,7 @@ class _Training:
             "best_epoch": self.best_epoch, "best_score": self.best_score if self.best is not None else None,
             "threads": torch.get_num_threads(), "processes": self.run.fabric.world_size,
             "updates": [] if self.updates is None else self.updates.epochs,
+            "looks": [] if self.watch is None else self.watch.looks,
         }  # fmt: skip
         for phase, held in self.optimizers.items():
             for name, optimizer in held.items():
@@ -355,6 +368,8 @@ class _Training:
         self.step, self.rows = facts["step"], facts["rows"]
         if self.updates is not None:
             self.updates.resume(facts["updates"])
+        if self.watch is not None:
+            self.watch.resume(facts["looks"])
         if facts["best_score"] is not None:
             self.best = {k: v.to(self.run.fabric.device) for k, v in _under("best/", tensors).items()}
             self.best_epoch, self.best_score = facts["best_epoch"], facts["best_score"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
     from medgraft.engine.loading import Loader
     from medgraft.engine.select import Selector
+    from medgraft.engine.watch import Watched
     from medgraft.models.optimizer_history import OptimizerHistory
     from medgraft.models.pretraining_heads import PretrainingHeads
     from medgraft.types import Preparation
@@ -90,6 +91,8 @@ class Run:
         save_optimizer: keep what the last training's optimiser remembered at the kept epoch with the model, and beside
             its weights where it is saved; OCTL goes on from it.
         record_updates: record how far each layer moves in a step, as the table "updates"; costs a copy of the weights.
+        watched: a small labelled set; while anything trains, fresh probes on its features are recorded as the table
+            "watched". Decides nothing.
 
     >>> run = Run(seed=1)
     >>> bool((run.generator("order").initial_seed() == run.generator("order").initial_seed()))
@@ -113,6 +116,7 @@ class Run:
     cache: Path | str | None = None
     save_optimizer: bool = False
     record_updates: bool = False
+    watched: Watched | None = field(default=None, repr=False)
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)
     shared: Shared = field(default_factory=Shared, repr=False, compare=False)

@@ -42,6 +42,7 @@ from medgraft.reports.stains import SPREAD, stain_comparisons
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.updates import update_charts
+from medgraft.reports.watched_features import feature_charts
 from medgraft.reports.wording import describe_score, in_order
 
 
@@ -137,6 +138,7 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         views=views,
         caveats=caveats(evidence),
         curves=learning_curves(evidence),
+        features=feature_charts(evidence),
         updates=update_charts(evidence),
         policies=policy_maps(evidence),
         drift=make_feature_drift(evidence),

@@ -27,6 +27,7 @@ KNOWN = (
     "policy/",
     "clusters/",
     "alignment/",
+    "watched/",
 )
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),

@@ -10,6 +10,7 @@ from medgraft.reports.policies import mean_policies
 from medgraft.reports.site_clusters import alignments
 from medgraft.reports.transfer_risk import transfer_risks
 from medgraft.reports.updates import layer_updates
+from medgraft.reports.watched_features import feature_courses
 
 EPOCH = (
     "epoch",
@@ -24,10 +25,10 @@ SEPARATION = ("subject", "cohort", "seed", "epoch", "pair", "balanced_accuracy",
 
 
 def training_numbers(evidence: Evidence) -> dict[str, Any]:
-    """Steps of layers, tuned layers, features over training, risk by class, alignment; empty where not recorded.
+    """Steps, tuned layers, features over training, risk by class, alignment, probes; empty where not recorded.
 
-    >>> training_numbers(Evidence())
-    {'layer_updates': [], 'policies': [], 'feature_separations': [], 'transfer_risks': [], 'alignments': []}
+    >>> ", ".join(training_numbers(Evidence()))
+    'layer_updates, policies, feature_separations, transfer_risks, alignments, features'
     """
     return {
         "layer_updates": [
@@ -59,5 +60,12 @@ def training_numbers(evidence: Evidence) -> dict[str, Any]:
                 "epochs": one.epochs[list(EPOCH)].to_dict("records"),
             }
             for one in alignments(evidence)
+        ],
+        "features": [
+            {
+                "subject": one.subject, "seed": one.seed, "part": one.part,
+                "looks": one.looks.to_dict("records"), "batches": one.batches.to_dict("records"),
+            }
+            for one in feature_courses(evidence)
         ],
     }  # fmt: skip
