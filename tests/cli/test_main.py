@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("demo", "check", "adapt", "predict", "evaluate", "report", "methods", "skin-tone")
+COMMANDS = ("demo", "check", "pretrain", "adapt", "predict", "evaluate", "report", "methods", "skin-tone")
 MEDGRAFT = [sys.executable, "-m", "medgraft.cli.main"]
 
 

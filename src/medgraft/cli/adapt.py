@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +10,34 @@ import typer
 
 from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
 from medgraft.cli.settings import merge_settings, parse_settings, read_toml
+from medgraft.cli.training import (
+    ArchitectureOption,
+    CacheOption,
+    DeviceOption,
+    LimitEpochsOption,
+    LimitStepsOption,
+    LogOption,
+    PrecisionOption,
+    ProcessesOption,
+    QuietOption,
+    SeedOption,
+    SettingsOption,
+    SourceOption,
+    ThreadsOption,
+    WatchEveryOption,
+    WatchOption,
+    WorkersOption,
+    open_watched,
+    print_summary,
+    required,
+    stopped_by_sigterm,
+    use_threads,
+    words,
+)
 from medgraft.errors import SettingsError
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
-    from medgraft.engine.run import Shared
 
 LISTS = ("at", "source_at", "settings")
 BESIDE_A_RECORD = ("config", "out", "method", "allow_changed_data", "log", "workers", "cache", "quiet")
@@ -71,23 +91,12 @@ def adapt(
     out: Annotated[
         Path | None, typer.Option(help="Folder for the model, run.json and logs; required.")
     ] = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            help="packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet, random/unet3d, "
-            "a folder or a file."
-        ),
-    ] = None,
-    architecture: Annotated[
-        str | None, typer.Option(help="timm name, for a source that is a weights file.")
-    ] = None,
+    source: SourceOption = None,
+    architecture: ArchitectureOption = None,
     method: Annotated[
         str, typer.Option(help="A name from `medgraft methods`, or package.module:Class.")
     ] = "fine_tune",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Setting of the method, e.g. schedule.lr=0.001 (repeatable)."),
-    ] = None,
+    settings: SettingsOption = None,
     config: Annotated[
         Path | None,
         typer.Option(
@@ -105,55 +114,38 @@ def adapt(
     few_by: Annotated[str, typer.Option(help="What --few counts: image or patient.")] = "image",
     kind: KindOption = None,
     classes: ClassesOption = None,
-    seed: Annotated[int, typer.Option(help="Decides every random choice.")] = 0,
+    seed: SeedOption = 0,
     select: Annotated[
         str | None,
         typer.Option(help="Which epoch to keep: last, target_validation, source_validation, oracle."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
-    processes: Annotated[int, typer.Option(help="Data-parallel processes.")] = 1,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; a run continues with as many.")
-    ] = None,
-    limit_epochs: Annotated[int | None, typer.Option(min=1, help="Trial: at most so many epochs.")] = None,
-    limit_steps: Annotated[
-        int | None, typer.Option(min=1, help="Trial: at most so many steps in each.")
-    ] = None,
-    log: Annotated[
-        str | None, typer.Option(help="tensorboard: also write curves that TensorBoard shows.")
-    ] = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "32-true",
+    processes: ProcessesOption = 1,
+    threads: ThreadsOption = None,
+    limit_epochs: LimitEpochsOption = None,
+    limit_steps: LimitStepsOption = None,
+    log: LogOption = None,
     save_optimizer: Annotated[
         bool, typer.Option("--save-optimizer", help="Keep the optimiser's history beside the weights.")
     ] = False,
     record_updates: Annotated[
         bool, typer.Option("--record-updates", help="Record how far each layer moves in a step.")
     ] = False,
-    watch: Annotated[
-        Path | None,
-        typer.Option(help="Small labelled set: record while training what fresh probes read from features."),
-    ] = None,
-    watch_every: Annotated[int, typer.Option(min=1, help="Look at --watch after so many epochs.")] = 10,
+    watch: WatchOption = None,
+    watch_every: WatchEveryOption = 10,
     allow_leak: Annotated[
         bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
     ] = False,
     allow_changed_data: Annotated[
         bool, typer.Option("--allow-changed-data", help="With a run.json: go on although the data changed.")
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=0, help="Threads that read images ahead; 0 for none, without it one per core."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder that keeps prepared images, for sets larger than memory and for later runs."
-        ),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")] = False,
+    workers: WorkersOption = None,
+    cache: CacheOption = None,
+    quiet: QuietOption = False,
 ) -> None:
     """Adapt a source model to a target site. The same command continues a run that was stopped or killed."""
-    folder = _required(out, "--out", "--out runs/porto")
+    folder = required(out, "--out", "--out runs/porto")
     if config is not None and _is_record(config):
         _refuse_besides_run_json(ctx)
         chosen = method if ctx.get_parameter_source("method").name == "COMMANDLINE" else None  # type: ignore[union-attr]
@@ -167,7 +159,7 @@ def adapt(
                 folder,
                 method=chosen,
                 allow_changed_data=allow_changed_data,
-                command=_words(),
+                command=words(),
                 log=log,  # type: ignore[arg-type]
                 workers=workers,
                 cache=cache,
@@ -178,7 +170,6 @@ def adapt(
         from medgraft.api.adaptation import adapt as adapt_model
         from medgraft.data.task import Task
         from medgraft.engine.run import Limit, Run
-        from medgraft.engine.watch import Watched
         from medgraft.plugins import resolve_method
 
         values = dict(ctx.meta.get("settings", {}))
@@ -198,58 +189,25 @@ def adapt(
             cache=cache,
             save_optimizer=save_optimizer,
             record_updates=record_updates,
-            watched=None
-            if watch is None
-            else Watched(open_cohort(watch, "classify", None, quiet=quiet), watch_every),
+            watched=open_watched(watch, watch_every),
             progress=False if quiet else None,
         )
-        named_source = _required(source, "--source", "--source packaged/efficientnet_lite0")
+        named_source = required(source, "--source", "--source packaged/efficientnet_lite0")
         resolved = resolve_method(method, values)
-        whole = open_cohort(_required(manifest, "MANIFEST", "lungs.csv"), kind, classes, quiet=quiet)
+        whole = open_cohort(required(manifest, "MANIFEST", "lungs.csv"), kind, classes, quiet=quiet)
         target = _few(whole.at(*at) if at else whole, few, few_by, seed)
         task = Task(source=whole.at(*source_at) if source_at else None, target=target)
-        _use_threads(threads)
+        use_threads(threads)
         with stopped_by_sigterm(run.shared):
-            adapt_model(named_source, task, resolved, run, architecture=architecture, command=_words())
+            adapt_model(named_source, task, resolved, run, architecture=architecture, command=words())
     if not quiet:
-        _print_summary(folder)
+        print_summary(folder)
 
 
 def _few(cohort: Cohort, few: int | None, by: str, seed: int) -> Cohort:
     if by not in ("image", "patient"):
         raise SettingsError("--few-by", "image or patient", f"it got {by!r}", "Choose one of these.")
     return cohort if few is None else cohort.few(few, by=by, seed=seed)  # type: ignore[arg-type]
-
-
-def _required(value: Any, option: str, example: str) -> Any:
-    if value is None:
-        raise SettingsError("medgraft adapt", option, "it is missing", f"Add it, for instance {example}.")
-    return value
-
-
-def _use_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-
-
-@contextmanager
-def stopped_by_sigterm(shared: Shared) -> Iterator[None]:
-    """Take SIGTERM as a polite request: finish the step, exit 75, continue another time."""
-
-    def stop(*_: object) -> None:
-        shared.stop = True
-
-    earlier = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)
-
-
-def _words() -> list[str]:
-    return ["medgraft", *sys.argv[1:]]
 
 
 def _refuse_besides_run_json(ctx: typer.Context) -> None:
@@ -262,17 +220,3 @@ def _refuse_besides_run_json(ctx: typer.Context) -> None:
                 f"it got {option.opts[0]} too",
                 "Leave it out, or write a TOML file with what you want to change.",
             )  # fmt: skip
-
-
-def _print_summary(folder: Path) -> None:
-    from medgraft.api.recipe import read_recipe
-
-    recipe: Mapping[str, Any] = read_recipe(folder)
-    for warning in recipe["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
-    target = recipe["task"]["target"]
-    rows = f" to {target['rows']} rows of {target['name']}" if target else ""
-    typer.echo(f"Adapted{rows} with {recipe['method']['method']} in {recipe['seconds']:.0f} s.")
-    typer.echo(
-        f"Epoch kept by: {recipe['selection']}\nModel: {folder / 'model'}\nRecord: {folder / 'run.json'}"
-    )

@@ -14,6 +14,7 @@ from medgraft.cli.demo import demo
 from medgraft.cli.evaluate import evaluate
 from medgraft.cli.methods import methods
 from medgraft.cli.predict import predict
+from medgraft.cli.pretrain import pretrain
 from medgraft.cli.rank import rank
 from medgraft.cli.report import report
 from medgraft.cli.skin_tone import skin_tone
@@ -96,7 +97,7 @@ def main_options(
 
 
 for command in (
-    *(demo, check, rank, adapt, predict, evaluate, benchmark, report, methods),
+    *(demo, check, rank, pretrain, adapt, predict, evaluate, benchmark, report, methods),
     *(skin_tone, stains),
 ):
     app.command()(command)

@@ -1,0 +1,100 @@
+"""Images of several data sets in one manifest, for training without labels."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
+from medgraft.errors import DataError, SettingsError
+from medgraft.whole_files import write_text
+
+
+def pool_images(
+    cohorts: Sequence[Cohort], path: str | Path, *, weights: Sequence[float] | None = None, seed: int = 0
+) -> Cohort:
+    """Write the images of several data sets as one manifest without labels, and open it.
+
+    Rows of the splits `validation` and `test` stay out: what is kept for testing trains no source model. A row tells
+    the image, its data set as `site`, and a number for its patient, not the patient's name.
+
+    Args:
+        cohorts: read from files, not in memory; their images stay where they are.
+        path: of the table to write, .csv.
+        weights: how often images of each set are seen in an epoch, in relation to one another, above 0: (1, 1) means
+            equally often. A set that would fall short is repeated, and none is cut. None: every image once.
+        seed: which images of a set are repeated once more than others.
+
+    Raises:
+        SettingsError: not one positive weight per set.
+        DataError: no set, one in memory, or one without training rows.
+        RunError: the table cannot be written.
+
+    >>> import tempfile
+    >>> from medgraft.data.samples import load_samples
+    >>> nuclei = load_samples("nuclei")
+    >>> table = Path(tempfile.mkdtemp()) / "pool.csv"
+    >>> pool_images([nuclei], table).kind
+    'encode'
+    """
+    sets = [cohort.split("train") if cohort.has_splits else cohort for cohort in cohorts]
+    _check(sets, weights)
+    times = _repeats([len(cohort) for cohort in sets], weights)
+    names = _different([cohort.name for cohort in cohorts])
+    draw = np.random.default_rng(seed)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["image", "patient", "site"])
+    for cohort, name, count in zip(sets, names, times, strict=True):
+        units = np.unique(cohort.units, return_inverse=True)[1]
+        whole, rest = divmod(count, len(cohort))
+        again = set(draw.permutation(len(cohort))[:rest].tolist())
+        for row in range(len(cohort)):
+            reference = Path(str(cohort.reference("image", row))).absolute()
+            writer.writerows([[str(reference), f"{name} {units[row]}", name]] * (whole + (row in again)))
+    write_text(Path(path), lines.getvalue())
+    return read_manifest(path, kind="encode")
+
+
+def _check(sets: Sequence[Cohort], weights: Sequence[float] | None) -> None:
+    if not sets:
+        raise DataError("pool_images", "one data set or more", "there is none", "Name one.")
+    for cohort in sets:
+        if not len(cohort):
+            raise DataError(
+                "pool_images", "training rows in every data set", f"{cohort.name} has none",
+                "Leave it out, or mark rows as 'train' in its column 'split'.",
+            )  # fmt: skip
+        if cohort.reference("image", 0) is None:
+            raise DataError(
+                "pool_images",
+                "data sets in files",
+                f"{cohort.name} lives in memory",
+                "Write its images to files.",
+            )
+    if weights is not None and (
+        len(weights) != len(sets) or not all(math.isfinite(weight) and weight > 0 for weight in weights)
+    ):
+        raise SettingsError(
+            "pool_images", f"one weight above 0 for each of {len(sets)} data sets", f"got {list(weights)}",
+            "Give as many as there are sets, or none to see every image once.",
+        )  # fmt: skip
+
+
+def _repeats(images: Sequence[int], weights: Sequence[float] | None) -> list[int]:
+    """How many rows each set gets: in the proportion of the weights, and at least as many as it has images."""
+    if weights is None:
+        return list(images)
+    scale = max(count / weight for count, weight in zip(images, weights, strict=True))
+    return [max(count, round(weight * scale)) for count, weight in zip(images, weights, strict=True)]
+
+
+def _different(names: Sequence[str]) -> list[str]:
+    """Names of data sets, numbered where two are the same."""
+    return [f"{name} {place}" if names.count(name) > 1 else name for place, name in enumerate(names, 1)]

@@ -1,0 +1,91 @@
+"""`medgraft pretrain`: one data set or several, watched or not, repeated and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from medgraft.cli.main import app
+from medgraft.models.storage import load_model
+
+SHORT = [
+    "--set",
+    "projector=[8, 8]",
+    "--set",
+    "schedule.batch_size=8",
+    "--limit-epochs",
+    "1",
+    "--limit-steps",
+    "1",
+]
+
+
+def data_set(folder: Path, count: int = 8) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(len(folder.name))
+    lines = ["image,label,patient"]
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 255, (32, 32), dtype=np.uint8)).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{'ab'[number % 2]},p{number}")
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.csv"
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(app, ["pretrain", *map(str, words), "--device", "cpu", "--workers", "0"])
+
+
+def test_an_encoder_is_left_and_what_was_watched(tmp_path: Path) -> None:
+    table, out = data_set(tmp_path / "a"), tmp_path / "run"
+    done = call(table, "--out", out, "--source", "random/test_resnet", "--watch", table, *SHORT)
+    assert done.exit_code == 0, done.output
+    assert "Trained on 8 rows of manifest with barlow_twins" in done.output
+    assert load_model(out / "model").spec.kind == "encode"
+    watched = pd.read_parquet(out / "records" / "watched.parquet")
+    assert watched["epoch"].tolist() == [0, 1]
+    again = call(table, "--out", out, "--source", "random/test_resnet", "--watch", table, *SHORT)
+    assert again.exit_code == 0, again.output
+
+
+def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
+    tables = data_set(tmp_path / "a", 4), data_set(tmp_path / "bb", 8)
+    out = tmp_path / "deep" / "run"
+    words = [*tables, "--out", out, "--source", "random/test_resnet", "--weight", 1, "--weight", 1, *SHORT]
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    pooled = pd.read_csv(tmp_path / "deep" / "run.images.csv")
+    assert len(pooled) == 16 and pooled["site"].value_counts().tolist() == [8, 8]
+    recipe = json.loads((out / "run.json").read_text())
+    assert recipe["task"]["source"]["rows"] == 16 and recipe["task"]["target"] is None
+    repeated = CliRunner().invoke(app, ["adapt", "--config", str(out), "--out", str(tmp_path / "again")])
+    assert repeated.exit_code == 0, repeated.output
+    weights = [
+        json.loads((folder / "run.json").read_text())["weights_sha256"]
+        for folder in (out, tmp_path / "again")
+    ]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--weight", "1", "--weight", "1"], "one weight above 0 for each of 1 data sets"),
+        (["--method", "fine_tune"], "a method that learns from images alone (barlow_twins"),
+        (["--watch", "nowhere.csv"], "nowhere.csv does not exist"),
+        (["--set", "views=xray"], "views among scan, tissue, photograph"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    table = data_set(tmp_path / "a")
+    wrong = call(table, "--out", tmp_path / "run", "--source", "random/test_resnet", *words)
+    assert wrong.exit_code != 0
+    assert told in wrong.output + str(wrong.exception)
+    assert not (tmp_path / "run").exists()
