@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydantic import ValidationError
 
 import medgraft as mg
 from medgraft.data.cohort import Cohort
@@ -58,7 +57,7 @@ def objective(method: BarlowTwins, cohort: Cohort = GREY, channels: int = 1) -> 
     model = make_model("encode", channels=channels)
     features = model.features(torch.zeros(2, channels, 32, 32)).shape[1]
     rows = run().loader(cohort, model.spec.preparation)
-    return Twins(model, rows, Projector(features, method.projector), method)
+    return Twins(model, rows, method.heads(model, features), method)
 
 
 @pytest.mark.slow
@@ -105,7 +104,8 @@ def test_its_loss_is_that_of_the_projections_of_both_views() -> None:
         twins.projector(twins.model.features(step.tensors[view])) for view in ("first", "second")
     )
     assert loss.total.item() == pytest.approx(barlow_twins_loss(first, second, 0.3).item(), rel=1e-5)
-    assert set(loss.parts) == {"on_diagonal", "off_diagonal", "effective_rank", "feature_deviation"}
+    described = {"effective_rank", "feature_deviation", "alignment", "uniformity"}
+    assert set(loss.parts) == {"on_diagonal", "off_diagonal"} | described
     width, beside = 20, loss.parts["off_diagonal"].item() ** 2
     whole = width * loss.parts["on_diagonal"].item() + 0.3 * width * (width - 1) * beside
     assert whole == pytest.approx(loss.total.item(), rel=1e-4)
@@ -187,18 +187,6 @@ def test_grey_images_get_one_channel_unless_told() -> None:
     assert told.spec.channels == 3
     colour = adapt(source, Task(source=coloured()), small(), run(limit=Limit(steps=1)))
     assert colour.spec.channels == 3
-
-
-def test_views_suit_the_images() -> None:
-    method = BarlowTwins()
-    assert method.views_of(1) == VIEWS["scan"]
-    assert method.views_of(3) == VIEWS["photograph"]
-    scan = VIEWS["scan"]
-    assert (scan.flip_horizontal, scan.flip_vertical, scan.quarter_turns, scan.hed) == (0, 0, False, 0)
-    with pytest.raises(SettingsError, match="views among scan, tissue, photograph"):
-        BarlowTwins(views="xray")  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match="teach nothing"):
-        BarlowTwins(views=Augmentation.preset("none"))
 
 
 def test_epochs_draw_other_views_and_the_same_ones_again() -> None:
