@@ -19,7 +19,7 @@ from medgraft.engine.loop import History
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, MedgraftError, ModelError, NeedError, SettingsError
+from medgraft.errors import DataError, MedgraftError, ModelError, NeedError
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.projector import Projector
 from medgraft.models.regraft import regraft
@@ -31,7 +31,7 @@ from medgraft.pretraining import BarlowTwins
 from medgraft.pretraining.barlow_twins import Twins
 from medgraft.pretraining.images_alone import warn_of_collapse
 from medgraft.pretraining.views import VIEWS, views
-from medgraft.testing import check_method, make_cohort, make_model
+from medgraft.testing import make_cohort, make_model
 from medgraft.types import Progress
 
 NOW = Progress(0, 1)
@@ -58,12 +58,6 @@ def objective(method: BarlowTwins, cohort: Cohort = GREY, channels: int = 1) -> 
     features = model.features(torch.zeros(2, channels, 32, 32)).shape[1]
     rows = run().loader(cohort, model.spec.preparation)
     return Twins(model, rows, method.heads(model, features), method)
-
-
-@pytest.mark.slow
-def test_it_keeps_the_promises_of_every_method() -> None:
-    checked = check_method(small())
-    assert "encode: interrupted and resumed equals uninterrupted" in checked
 
 
 def test_it_is_found_by_name() -> None:
@@ -202,22 +196,6 @@ def refused(cohort: Cohort, method: BarlowTwins | None = None, **options: object
         method = method or small()
         adapt(make_model("encode"), Task(source=cohort), method, run(limit=Limit(steps=1), **options))
     return caught.value
-
-
-def test_what_cannot_be_learned_from_is_one_sentence() -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 1), dtype=np.uint8)
-
-    def of(images: np.ndarray) -> Cohort:
-        return Cohort.from_arrays(images, kind="encode")
-
-    alone = refused(of(pixels[:1]))
-    assert isinstance(alone, DataError)
-    assert "at least 2 images" in str(alone)
-    halved = refused(of(pixels), small(batch=2))
-    assert isinstance(halved, SettingsError)
-    assert "Raise schedule.batch_size" in str(halved)
-    assert "have one value each" in str(refused(of(np.stack([pixels[0] * 0 + 9, pixels[0] * 0 + 70]))))
-    assert "are the same" in str(refused(of(np.stack([pixels[0]] * 4))))
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def test_its_loss_is_that_of_both_directions_with_keys_of_a_copy_that_has_moved(
 
 
 def test_the_momentum_rises_within_epochs() -> None:
-    """16 images in batches of 8 are 2 steps: of 4 epochs, epoch 1 step 1 is 3/8 of the way."""
+    """24 images in batches of 8 are 3 steps of each of 4 epochs."""
     learning = objective(small())
     learning.batches(Progress(1, 4, step=2), run())
-    assert len(learning.rows) == 24  # 3 steps
+    assert len(learning.rows) == 24
     assert learning.momentum(Progress(1, 4, step=2)) == pytest.approx(1 - 0.01 * (1 + 0.5**0.5) / 2)
     halfway = learning.momentum(Progress(1, 4, step=5))
     assert halfway == pytest.approx(0.995)  # 3 of 3 steps: epoch 2 of 4
