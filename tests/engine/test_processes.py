@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medgraft.engine.distributed import gather_rows, launch, shard
+from medgraft.engine.distributed import first_of_own, gather_rows, launch, shard
 from medgraft.engine.loop import fit
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
+from medgraft.models.contrastive import batch_contrast
 from medgraft.models.twins_loss import barlow_twins_loss
 from medgraft.types import Loss, Progress, Step
 
@@ -51,15 +52,25 @@ class Correlated(OnFixedRows):
         return Loss(barlow_twins_loss(first, second, 0.1))
 
 
-def train_correlated(model: TinyLine, run: Run) -> TinyLine:
-    fit(Correlated(model), run, SCHEDULE)
+class Contrasted(OnFixedRows):
+    """Each row's own key is to be found among those of all rows of a batch."""
+
+    def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
+        rows = step.tensors["inputs"]
+        keys = gather_rows(self.model.features(rows.flip(1)).detach())
+        return Loss(batch_contrast(self.model.features(rows), keys, 0.2, first_of_own(len(keys))))
+
+
+def train_gathering(objective: type[OnFixedRows], model: TinyLine, run: Run) -> TinyLine:
+    fit(objective(model), run, SCHEDULE)
     return model
 
 
 @pytest.mark.slow
-def test_a_loss_of_gathered_rows_has_the_gradient_of_one_process() -> None:
-    one = train_correlated(make_line(), Run(device="cpu", progress=False))
-    two = launch(Run(device="cpu", progress=False, processes=2), train_correlated, make_line())
+@pytest.mark.parametrize("objective", [Correlated, Contrasted])
+def test_a_loss_of_gathered_rows_has_the_gradient_of_one_process(objective: type[OnFixedRows]) -> None:
+    one = train_gathering(objective, make_line(), Run(device="cpu", progress=False))
+    two = launch(Run(device="cpu", progress=False, processes=2), train_gathering, objective, make_line())
     assert not torch.equal(one.body[0].weight, make_line().body[0].weight)
     for name, tensor in one.state_dict().items():
         torch.testing.assert_close(two.state_dict()[name], tensor, rtol=0, atol=1e-5)

@@ -202,7 +202,7 @@ def test_stains_are_drawn_for_each_image_and_stain_on_the_whole_range() -> None:
 def test_stains_of_images_without_colour_or_value_range_are_refused() -> None:
     stained = NONE.model_copy(update={"hed": 0.05})
     for images in (batch(channels=1), volume_batch(channels=3)):
-        with pytest.raises(ShapeError, match=r"colour images.*hed=0"):
+        with pytest.raises(ShapeError, match=r"hed needs colour images.*hed=0"):
             stained(images, seeded())
     with pytest.raises(SettingsError, match="standardises each image"):
         stained(batch(), seeded(), value_range=None)

@@ -139,12 +139,30 @@ def shard(step: Step, rank: int, world: int) -> tuple[Step, float]:
     if world == 1:
         return step, 1.0
     rows = len(next(iter(step.tensors.values())))
-    start, stop = (rows * rank + world - 1) // world, (rows * (rank + 1) + world - 1) // world
+    start, stop = _start(rows, rank, world), _start(rows, rank + 1, world)
     if start == stop:
         return Step({name: tensor[:1] for name, tensor in step.tensors.items()}), 0.0
     return Step({name: tensor[start:stop] for name, tensor in step.tensors.items()}), (
         stop - start
     ) * world / rows
+
+
+def _start(rows: int, rank: int, world: int) -> int:
+    return (rows * rank + world - 1) // world
+
+
+def first_of_own(rows: int) -> int:
+    """Where this process's rows begin among the rows of a batch that `gather_rows` gave; 0 with one process.
+
+    Args:
+        rows: of all processes, each of which has some.
+
+    >>> first_of_own(5)
+    0
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return 0
+    return _start(rows, dist.get_rank(), dist.get_world_size())
 
 
 def gather_rows(rows: Tensor) -> Tensor:

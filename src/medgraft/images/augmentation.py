@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from medgraft.errors import SettingsError, ShapeError
-from medgraft.images.color import autocontrast, brightness, contrast, equalise, gamma
-from medgraft.images.distortions import blur, noise, sharpness
+from medgraft.errors import SettingsError
 from medgraft.images.geometry import Outside, affine, affine_volume, flip, turn
 from medgraft.images.hed import PRESETS as HED_RANGES
-from medgraft.images.hed import HEDJitter, HEDParameters
 from medgraft.images.preparation import ValueRange
+from medgraft.images.recolouring import check_colours, draw_colours, draw_stains, ends_of, recolour
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -84,13 +82,22 @@ class Parameters(NamedTuple):
     """(B, 3) factors of haematoxylin, eosin, DAB."""
     hed_bias: Tensor
     """(B, 3) summands of the same, in the legacy scale of `rgb_to_hed`."""
+    saturation: Tensor
+    """(B,) factor."""
+    hue: Tensor
+    """(B,) turns of the circle."""
+    greyscale: Tensor
+    """(B,) bool."""
+    solarise: Tensor
+    """(B,) bool."""
 
 
 class Augmentation(BaseModel):
     """Random changes of training images; masks move along. The defaults are the preset `light`.
 
     Applied in this order: turn, flips, one resampling for rotation, shift, shear, zoom and crop; then
-    sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, stains, noise. Left and right carry meaning
+    sharpness, blur, equalise, autocontrast, contrast, brightness, gamma, stains, saturation, hue, greyscale, solarise,
+    noise. Left and right carry meaning
     in some images (heart side, laterality marks): set `flip_horizontal=0` there.
 
     Volumes change as their slices would, all alike, which suits thick slices; intensities are those of the whole volume
@@ -146,6 +153,14 @@ class Augmentation(BaseModel):
     """Probability of stretching every channel to the full range."""
     equalise: Chance = 0.0
     """Probability of equalising the histogram of every channel."""
+    saturation: Share = 0.0
+    """Of colour images of three channels, largest change of saturation as a share, either way."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Of colour images of three channels, largest turn of the circle of hues, either way; 0.5 is half the circle."""
+    greyscale: Chance = 0.0
+    """Of colour images of three channels, probability of taking their colour away."""
+    solarise: Chance = 0.0
+    """Probability of inverting what is brighter than the middle of the value range."""
     hed: Share = 0.0
     """Of colour images of three channels, largest change of gain and bias of each stain (haematoxylin, eosin, DAB) in
     the legacy scale; see `HEDJitter`."""
@@ -220,9 +235,16 @@ class Augmentation(BaseModel):
             zoom_depth=torch.ones(batch_size, dtype=torch.float64),
             hed_gain=torch.ones(batch_size, 3, dtype=torch.float64),
             hed_bias=torch.zeros(batch_size, 3, dtype=torch.float64),
+            saturation=torch.ones(batch_size, dtype=torch.float64),
+            hue=torch.zeros(batch_size, dtype=torch.float64),
+            greyscale=torch.zeros(batch_size, dtype=torch.bool),
+            solarise=torch.zeros(batch_size, dtype=torch.bool),
         )
         if self.hed:
-            parameters = parameters._replace(**_stains(self.hed, parameters.seeds))
+            parameters = parameters._replace(**draw_stains(self.hed, parameters.seeds))
+        colours = (self.saturation, self.hue, self.greyscale, self.solarise)
+        if any(colours):
+            parameters = parameters._replace(**draw_colours(*colours, parameters.seeds))
         if dimensions == 2:
             return parameters
         draw = iter(torch.rand(DRAWS_ACROSS_SLICES, batch_size, generator=generator, dtype=torch.float64))
@@ -252,14 +274,13 @@ class Augmentation(BaseModel):
             soon as one intensity operation is on.
 
         Raises:
-            ShapeError: stains change, and these are no colour images of three channels.
-            SettingsError: stains change, and there is no value range.
+            ShapeError: stains or colours change, and these are no colour images of three channels.
+            SettingsError: stains or colours change, and there is no value range.
         """
-        if _stains_change(parameters):
-            _check_colours(images, value_range)
-        low, high = _ends(images, value_range)
+        check_colours(images, parameters, value_range)
+        low, high = ends_of(images, value_range)
         images, mask = _move(images, parameters, mask, self.outside, black=low)
-        return _recolour(images, parameters, low, high), mask
+        return recolour(images, parameters, low, high), mask
 
     def __call__(
         self,
@@ -301,8 +322,8 @@ PRESETS["hed_light"], PRESETS["hed_strong"] = (
 )
 
 DRAWS = 24
-"""Uniform numbers that `sample` takes per image; a new operation draws its own from `seeds`, as stains do, so that all
-other numbers of a training stay as they were."""
+"""Uniform numbers that `sample` takes per image; a new operation draws its own from `seeds`, as stains and colours do,
+so that all other numbers of a training stay as they were."""
 DRAWS_ACROSS_SLICES = 3
 """Uniform numbers that `sample` takes per volume after these."""
 
@@ -312,18 +333,6 @@ def _crop_boxes(area: Tensor, ratio: Tensor, down: Tensor, right: Tensor) -> Ten
     ratio = ratio.clamp(area, 1 / area)
     height, width = (area / ratio).sqrt(), (area * ratio).sqrt()
     return torch.stack([down * (1 - height), right * (1 - width), height, width], 1)
-
-
-def _ends(
-    images: Tensor, value_range: tuple[float | Sequence[float], float | Sequence[float]] | None
-) -> tuple[Tensor, Tensor]:
-    """Values of black and white that broadcast with the images; without a range, each channel's own ends."""
-    if value_range is None:
-        space = tuple(range(2, images.ndim))
-        return images.amin(space, keepdim=True), images.amax(space, keepdim=True)
-    shape = (1, -1, *[1] * (images.ndim - 2))
-    low, high = (torch.as_tensor(end).to(images).reshape(shape) for end in value_range)
-    return low, high
 
 
 def _move(
@@ -347,67 +356,3 @@ def _move(
     keeps_all = still and within_slices
     images = moved(images) if outside != "zero" or keeps_all else moved(images - black) + black
     return images, None if mask is None else moved(mask)
-
-
-def _recolour(images: Tensor, parameters: Parameters, low: Tensor, high: Tensor) -> Tensor:
-    factors: list[tuple[Callable[[Tensor, Tensor], Tensor], Tensor, float]] = [
-        (sharpness, parameters.sharpness, 1.0),
-        (blur, parameters.blur, 0.0),
-        (_where(equalise), parameters.equalise, 0.0),
-        (_where(autocontrast), parameters.autocontrast, 0.0),
-        (contrast, parameters.contrast, 1.0),
-        (brightness, parameters.brightness, 1.0),
-        (gamma, parameters.gamma, 1.0),
-    ]
-    active = [(change, factor) for change, factor, neutral in factors if (factor != neutral).any()]
-    noisy, stained = bool(parameters.noise.any()), _stains_change(parameters)
-    if not active and not noisy and not stained:
-        return images
-    extent = torch.where(high > low, high - low, 1.0)
-    images = ((images - low) / extent).clamp(0.0, 1.0)
-    for change, factor in active:
-        images = change(images, factor)
-    if stained:
-        images = HEDJitter().apply(images, HEDParameters(parameters.hed_gain, parameters.hed_bias))
-    if noisy:
-        images = noise(images, parameters.noise, parameters.seeds).clamp(0.0, 1.0)
-    return images * extent + low
-
-
-def _where(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """Apply a change without strength to the chosen images only."""
-
-    def changed(images: Tensor, chosen: Tensor) -> Tensor:
-        images, chosen = images.clone(), chosen.to(images.device)
-        images[chosen] = change(images[chosen])
-        return images
-
-    return changed
-
-
-AFTER_NOISE = 2**31
-"""Added to the seeds of the noise, which are below it, for numbers of their own."""
-
-
-def _stains(extent: float, seeds: Tensor) -> dict[str, Tensor]:
-    jitter = HEDJitter(gain=extent, bias=extent)
-    drawn = [jitter.sample(1, torch.Generator().manual_seed(AFTER_NOISE + seed)) for seed in seeds.tolist()]
-    gain, bias = (torch.cat(parts) for parts in zip(*drawn))
-    return {"hed_gain": gain, "hed_bias": bias}
-
-
-def _stains_change(parameters: Parameters) -> bool:
-    return bool((parameters.hed_gain != 1).any() or parameters.hed_bias.any())
-
-
-def _check_colours(images: Tensor, value_range: object) -> None:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ShapeError(
-            "Augmentation.hed", "colour images (B, 3, H, W)", f"got {tuple(images.shape)}",
-            "Set hed=0: grey images and volumes have no stains.",
-        )  # fmt: skip
-    if value_range is None:
-        raise SettingsError(
-            "Augmentation.hed", "a preparation that keeps black and white", "this one standardises each image",
-            "Set preparation.intensity='unit', or hed=0.",
-        )  # fmt: skip

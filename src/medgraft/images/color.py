@@ -36,10 +36,7 @@ def contrast(images: Tensor, factor: Tensor) -> Tensor:
     >>> contrast(torch.tensor([[[[0.25, 0.75]]]]), torch.tensor([1.5]))
     tensor([[[[0.1250, 0.8750]]]])
     """
-    if images.shape[1] == 3:
-        grey = (images * images.new_tensor(LUMINANCE).view(3, *[1] * (images.ndim - 2))).sum(1, keepdim=True)
-    else:
-        grey = images.mean(1, keepdim=True)
+    grey = _luminance(images) if images.shape[1] == 3 else images.mean(1, keepdim=True)
     middle = grey.mean(tuple(range(1, images.ndim)), keepdim=True)
     return torch.lerp(middle, images, _spread(factor, images)).clamp(0.0, 1.0)
 
@@ -57,6 +54,52 @@ def gamma(images: Tensor, exponent: Tensor) -> Tensor:
     0.25
     """
     return images.clamp(0.0, 1.0) ** _spread(exponent, images)
+
+
+def saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Move colours away from, or towards, the grey of the same luminance.
+
+    Args:
+        images: (B, 3, *spatial) float in [0, 1]: red, green, blue.
+        factor: (B,) at least 0; 1 changes nothing, 0 leaves grey.
+
+    Returns: like `images`, clipped to [0, 1].
+
+    Source: torchvision's `adjust_saturation`. `shift_hsv` changes saturation as HSV defines it.
+
+    >>> red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    >>> saturation(red, torch.tensor([0.5])).flatten()
+    tensor([0.6495, 0.1495, 0.1495])
+    """
+    return torch.lerp(_luminance(images), images, _spread(factor, images)).clamp(0.0, 1.0)
+
+
+def greyscale(images: Tensor) -> Tensor:
+    """Give each pixel its luminance in all channels.
+
+    Args:
+        images: (B, 3, *spatial) float: red, green, blue.
+
+    Returns: like `images`, three equal channels.
+
+    >>> greyscale(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)).flatten()
+    tensor([0.2990, 0.2990, 0.2990])
+    """
+    return _luminance(images).expand_as(images).clone()
+
+
+def solarise(images: Tensor) -> Tensor:
+    """Invert what is at least half as bright as white, as overexposed film does.
+
+    Args:
+        images: (B, C, *spatial) float in [0, 1].
+
+    Returns: like `images`, in [0, 0.5].
+
+    >>> solarise(torch.tensor([[[[0.25, 0.5, 0.75]]]]))
+    tensor([[[[0.2500, 0.5000, 0.2500]]]])
+    """
+    return torch.where(images >= 0.5, 1 - images, images)
 
 
 def autocontrast(images: Tensor) -> Tensor:
@@ -133,6 +176,10 @@ def mix_channels(channels: Tensor, weights: Tensor, offset: Tensor | None = None
         else:
             mixed = torch.baddbmm(offset.to(channels).expand(count, kept)[..., None], matrices, rows)
     return mixed.reshape(count, kept, *channels.shape[2:])
+
+
+def _luminance(images: Tensor) -> Tensor:
+    return (images * images.new_tensor(LUMINANCE).view(3, *[1] * (images.ndim - 2))).sum(1, keepdim=True)
 
 
 def _spread(factor: Tensor, images: Tensor) -> Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 
 def effective_rank(features: Tensor) -> Tensor:
@@ -44,3 +47,47 @@ def feature_deviation(features: Tensor) -> Tensor:
     """
     wide = features.to(torch.promote_types(features.dtype, torch.float32))
     return wide.std(dim=0, correction=0).mean()
+
+
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance between features of two views of an image, on the unit sphere.
+
+    Args:
+        first: (B, D) float; each row is brought to length 1 (a row of zeros stays).
+        second: (B, D), of other views of the same images.
+
+    Returns: scalar float32 or more in [0, 4]; 0 where views are not told apart, 2 where they have nothing in common.
+
+    Source: Wang & Isola 2020, equation 3 with alpha 2.
+
+    >>> alignment(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), torch.tensor([[2.0, 0.0], [1.0, 0.0]]))
+    tensor(1.)
+    """
+    return (_on_sphere(first) - _on_sphere(second)).square().sum(1).mean()
+
+
+def uniformity(features: Tensor) -> Tensor:
+    """How evenly features lie on the unit sphere: log of the mean of exp(-2 d^2) over pairs of images d apart.
+
+    Args:
+        features: (B, D) float, B >= 2; each row is brought to length 1 (a row of zeros stays).
+
+    Returns: scalar float32 or more in [-8, 0]; 0 where all features are the same, about -4 at best in many dimensions.
+
+    Source: Wang & Isola 2020, equation 4 with t 2, over pairs of different images.
+
+    >>> uniformity(torch.tensor([[1.0, 0.0], [-5.0, 0.0]]))  # opposite: d^2 is 4
+    tensor(-8.)
+    """
+    rows = _on_sphere(features)
+    with torch.autocast(rows.device.type, enabled=False):
+        likeness = rows @ rows.T
+    squares = rows.square().sum(1)
+    distances = (squares[:, None] + squares - 2 * likeness).clamp(min=0)
+    itself = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
+    count = len(rows) * (len(rows) - 1)
+    return (-2 * distances).masked_fill(itself, -math.inf).flatten().logsumexp(0) - math.log(count)
+
+
+def _on_sphere(features: Tensor) -> Tensor:
+    return normalize(features.to(torch.promote_types(features.dtype, torch.float32)), dim=1)

@@ -22,3 +22,9 @@ def hash_weights(model: Model) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def is_untrained(model: Model) -> bool:
+    """True for networks that were initialised and never trained: what their heads say means nothing."""
+    provenance = model.spec.provenance
+    return str(provenance.get("source", "")).startswith("random/") and not provenance.get("adapted")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator
 from medgraft.errors import SettingsError
 from medgraft.images.augmentation import Augmentation
 
-ViewName = Literal["scan", "tissue", "photograph"]
+ViewName = Literal["scan", "tissue", "dermoscopy", "photograph"]
 
 _CROPPED = Augmentation(
     flip_horizontal=0,
@@ -22,17 +22,29 @@ _CROPPED = Augmentation(
     blur_chance=0.5,
     blur=(0.1, 2.0),
 )
+_PHOTOGRAPHED = _CROPPED.model_copy(
+    update={
+        "flip_horizontal": 0.5,
+        "flip_vertical": 0.5,
+        "rotation": 15,
+        "gamma": (0.7, 1.4),
+        "saturation": 0.2,
+        "hue": 0.1,
+        "greyscale": 0.2,
+    }
+)
 VIEWS: dict[ViewName, Augmentation] = {
     "scan": _CROPPED.model_copy(update={"rotation": 10, "gamma": (0.7, 1.4), "noise_chance": 0.2}),
     "tissue": _CROPPED.model_copy(
         update={"flip_horizontal": 0.5, "flip_vertical": 0.5, "quarter_turns": True, "hed": 0.05}
     ),
-    "photograph": _CROPPED.model_copy(
-        update={"flip_horizontal": 0.5, "flip_vertical": 0.5, "rotation": 15, "gamma": (0.7, 1.4)}
-    ),
+    "dermoscopy": _PHOTOGRAPHED.model_copy(update={"rotation": 180, "hue": 0.02, "greyscale": 0.0}),
+    "photograph": _PHOTOGRAPHED,
 }
-"""`scan`: crops of a fifth or more, small rotations, grey levels, blur and noise, and no flips, for left and right may
-be what is asked; `tissue`: flips, quarter turns (square images) and stains instead; `photograph`: flips and rotations.
+"""`scan` (X-ray, CT, MR): crops of a fifth or more, small rotations, grey levels, blur and noise, and no flips, for
+left and right may be what is asked; `tissue` (H&E): flips, quarter turns (square images) and stains instead;
+`photograph`: flips, rotations, hue and saturation, and a fifth of the views grey; `dermoscopy`: rotations by any angle,
+and colours that change little, for they are part of the diagnosis.
 """
 
 
@@ -51,6 +63,20 @@ def views(name: ViewName) -> Augmentation:
             "Choose one of these, or give an Augmentation.",
         )  # fmt: skip
     return VIEWS[name]
+
+
+def uneven(changes: Augmentation) -> tuple[Augmentation, Augmentation]:
+    """The same changes for two views, but each first one blurred, and a tenth of the second blurred, a fifth solarised.
+
+    Source: Grill et al. 2020 (BYOL), as Barlow Twins and MoCo v3 took it over.
+
+    >>> first, second = uneven(views("scan"))
+    >>> first.blur_chance, second.blur_chance, first.solarise, second.solarise
+    (1.0, 0.1, 0.0, 0.2)
+    """
+    first = {"blur_chance": 1.0, "solarise": 0.0}
+    second = {"blur_chance": 0.1, "solarise": 0.2}
+    return changes.model_copy(update=first), changes.model_copy(update=second)
 
 
 def _changing(value: Augmentation | None) -> Augmentation | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medgraft.models.weights import hash_weights
+from medgraft.models.weights import hash_weights, is_untrained
 from medgraft.whole_files import written_whole
 
 if TYPE_CHECKING:
@@ -164,9 +164,3 @@ def _write(path: Path, found: dict[str, NDArray[np.generic]]) -> None:
 
     with written_whole(path) as temporary:
         save_file({name: np.ascontiguousarray(array) for name, array in found.items()}, temporary)
-
-
-def is_untrained(model: Model) -> bool:
-    """True for networks that were initialised and never trained: what their heads say means nothing."""
-    provenance = model.spec.provenance
-    return str(provenance.get("source", "")).startswith("random/") and not provenance.get("adapted")
