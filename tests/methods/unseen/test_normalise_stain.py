@@ -20,7 +20,8 @@ from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.select import Selector
-from medgraft.engine.stain_normalised import ALONE, FittedNormaliser, StainNormalised
+from medgraft.engine.stain_normalised import ALONE, StainNormalised
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError, ModelError, NeedError
 from medgraft.images.reinhard import Reinhard
 from medgraft.images.stain import Macenko, Vahadane

@@ -20,13 +20,13 @@ from medgraft.engine.patches import sampling_chances
 from medgraft.engine.run import Run
 from medgraft.engine.stain_normalised import (
     PIXELS,
-    FittedNormaliser,
     Per,
     StainNormalised,
     check_colours,
     sample_pixels,
     to_unit,
 )
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError, ModelError
 from medgraft.images.reinhard import LabStatistics, Reinhard
 from medgraft.images.stain import Macenko, Stains, Vahadane
