@@ -19,7 +19,8 @@ from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import rows_by_patient
 from medgraft.engine.randomness import seeded
-from medgraft.engine.stain_normalised import FittedNormaliser, StainNormalised
+from medgraft.engine.stain_normalised import StainNormalised
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError, SettingsError
 from medgraft.evaluation.stain_colours import AS_IT_IS, Laboratory, measure_stains, read_tile
 from medgraft.evidence import Evidence

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from medgraft.engine.watch import Watched
     from medgraft.evaluation.bias import BiasAudit
     from medgraft.evaluation.compare import compare
+    from medgraft.evaluation.compare_audits import compare_audits
     from medgraft.evidence import Evidence
     from medgraft.models.model import Model
     from medgraft.models.sources import open_source
@@ -55,6 +56,7 @@ _HOMES = {
     "benchmark": "benchmarks.benchmark",
     "check": "data.checks",
     "compare": "evaluation.compare",
+    "compare_audits": "evaluation.compare_audits",
     "compare_stains": "api.stains",
     "evaluate": "api.evaluation",
     "follow_features": "api.feature_drift",
@@ -89,6 +91,7 @@ __all__ = [
     "benchmark",
     "check",
     "compare",
+    "compare_audits",
     "compare_stains",
     "evaluate",
     "follow_features",

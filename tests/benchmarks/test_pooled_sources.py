@@ -6,7 +6,7 @@ import pytest
 from tests.benchmarks.conftest import write_sites
 
 import medgraft as mg
-from medgraft.benchmarks.cell import make_task
+from medgraft.benchmarks.given import make_task
 from medgraft.benchmarks.grid import called
 from medgraft.benchmarks.plan import make_plan
 from medgraft.benchmarks.rows import open_data

@@ -74,7 +74,7 @@ def test_scores_are_those_of_rank_on_the_same_labels(zoo, judged):
     plan = make_plan(zoo())
     scores = judged.tables["selection_scores"]
     from medgraft.api.ranking import open_candidate
-    from medgraft.benchmarks.cell import scored_rows
+    from medgraft.benchmarks.given import scored_rows
     from medgraft.benchmarks.rows import open_data
     from medgraft.ranking.material import gather_material
 

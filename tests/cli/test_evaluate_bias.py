@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,6 +39,25 @@ def test_training_rows_are_those_of_the_manifest_unless_others_are_named(medgraf
     probes = Evidence.load(other / "evidence").tables["bias_probes"]
     assert set(probes["subject"]) == {"ours", "run"}
     assert "Who is it worse for? By camera" in (other / "report.html").read_text("utf-8")
+
+
+def test_a_report_of_two_audits_tells_what_differs(medgraft, with_cameras, tmp_path):
+    run, path = with_cameras
+    for name in ("first", "second", "third"):
+        rows = "test" if name == "third" else "all"
+        words = ("--split", rows, "--bias", "camera", "--name", name, "--quiet", "--out", tmp_path / name)
+        assert medgraft("evaluate", run, path, *words).exit_code == 0
+    page, numbers = tmp_path / "page.html", tmp_path / "page.json"
+    two = (tmp_path / "first", tmp_path / "second")
+    told = medgraft("report", *two, "--out", page, "--json", numbers)
+    assert told.exit_code == 0, told.output
+    assert "Against first: AUROC" in page.read_text("utf-8")
+    second = json.loads(numbers.read_text("utf-8"))["cohorts"][0]["subjects"][1]
+    whole = next(one for one in second["audit_differences"] if one["part"] == "all")
+    assert (whole["reference"], whole["difference"], whole["low"], whole["high"]) == ("first", 0, 0, 0)
+    # measured on other rows: a page without these intervals
+    told = medgraft("report", tmp_path / "first", tmp_path / "third", "--out", page)
+    assert told.exit_code == 0 and "without intervals of what differs" in told.stderr
 
 
 def test_without_training_rows_groups_are_scored_all_the_same(medgraft, with_cameras, tmp_path):

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from medgraft.data.cohort import Cohort
-from medgraft.engine import stain_normalised
+from medgraft.engine import stain_normalised, stain_normalisers
 from medgraft.engine.predict import predict_labels, predict_masks
 from medgraft.engine.randomness import seeded
 from medgraft.engine.stain_normalised import (
     ALONE,
     LITTLE_TISSUE,
-    FittedNormaliser,
-    Normaliser,
     StainNormalised,
     from_unit,
     sample_pixels,
     to_unit,
 )
+from medgraft.engine.stain_normalisers import FittedNormaliser, Normaliser
 from medgraft.errors import DataError, ModelError
 from medgraft.images.reinhard import Reinhard
 from medgraft.images.stain import Macenko, Normalised, Vahadane
@@ -305,7 +304,7 @@ class Inverted(Normaliser):
 def test_a_learned_normaliser_needs_no_more_than_a_forward_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(stain_normalised.NORMALISERS, "inverted", Inverted)
+    monkeypatch.setitem(stain_normalisers.NORMALISERS, "inverted", Inverted)
     plain = network()
     learned = Inverted(3)
     images = prepared(plain, SHIFTED)
@@ -318,7 +317,7 @@ def test_a_learned_normaliser_needs_no_more_than_a_forward_pass(
         assert sum(model.blocks().values(), ()) and set(sum(model.blocks().values(), ())) == {
             name for name, _ in model.named_parameters()
         }
-    monkeypatch.delitem(stain_normalised.NORMALISERS, "inverted")
+    monkeypatch.delitem(stain_normalisers.NORMALISERS, "inverted")
     with pytest.raises(ModelError, match="a normaliser among fitted, learned, but got 'inverted'"):
         load_model(tmp_path / "tile")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -26,6 +28,32 @@ def line(subject: str, part: str, value: float, group: str = "", metric: str = "
     }
     numbers = {"value": value, "low": value - 0.1, "high": value + 0.1, "n": 20, "images": 40, "reason": ""}
     return about | numbers | ABOUT | more
+
+
+def compared(evidence: Evidence, **widths: float) -> Evidence:
+    """With what differs from the first subject; half the width of intervals by part, 0.1 unless told."""
+    first, *others = dict.fromkeys(evidence.tables["bias"]["subject"])
+    lines = []
+    for subject in others:
+        for part in SCORES[first]:
+            value, wide = SCORES[subject][part] - SCORES[first][part], widths.get(part, 0.1)
+            about = {
+                "subject": subject,
+                "reference": first,
+                "attribute": "tone",
+                "part": part,
+                "metric": "auroc",
+            }
+            numbers = {
+                "difference": value,
+                "low": value - wide,
+                "high": value + wide,
+                "n": 20,
+                "seeds": 1,
+                "reason": "",
+            }
+            lines.append(about | numbers | ABOUT)
+    return replace(evidence, tables=evidence.tables | {"bias_comparisons": pd.DataFrame(lines)})
 
 
 def audited(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
+import pandas as pd
 import pytest
-from tests.reports.bias_evidence import audited
+from tests.reports.bias_evidence import audited, compared, line
 from tests.reports.schema_check import problems
 
 from medgraft.evidence import Evidence
@@ -37,6 +39,39 @@ def test_a_gap_that_shrinks_because_good_groups_became_worse_is_called_damage():
         "helped, beside plain: AUROC \N{MINUS SIGN}0.01 for all, +0.15 against training, +0.08 in the worst group and "
         "\N{MINUS SIGN}0.14 in the gap."
     )
+
+
+def test_differences_have_intervals_where_patients_were_resampled_for_both():
+    found = view(compared(audited(("plain", "blunted", "helped"))))
+    assert found.first == "plain"
+    by_name = {sentence.split(",")[0]: sentence for sentence in found.changes}
+    assert "Intervals without 0: against training and in the gap; the others hold 0." in by_name["helped"]
+    assert "Intervals without 0: for all and in the gap; the others hold 0." in by_name["blunted"]
+    narrow = view(compared(audited(("plain", "helped")), all=0.001, worst=0.01))
+    assert narrow.changes[0].endswith("for all, against training, in the worst group and in the gap.")
+    ((name, table),) = found.differences
+    assert name == "AUROC"
+    assert table.headings == ["all", "against training", "with training", "worst group", "gap"]
+    assert {name: cells[1].shown for name, cells in table.rows} == {"blunted": "0.020", "helped": "0.150"}
+    assert table.rows[0][1][4].interval == "\N{MINUS SIGN}0.240 to \N{MINUS SIGN}0.040"
+    wide = view(compared(audited(("plain", "helped")), conflicting=0.5, gap=0.5))
+    assert "Every interval of these differences holds 0: they may be chance." in wide.changes[0]
+    assert view(audited(("plain", "helped"))).differences == []
+
+
+def test_the_gap_by_chance_stands_beside_it():
+    evidence = audited()
+    table = evidence.tables["bias"]
+    chance = [
+        line("plain", "gap_by_chance", 0.12, metric=metric) for metric in ("auroc", "balanced_accuracy")
+    ]
+    found = view(
+        replace(evidence, tables=evidence.tables | {"bias": pd.concat([table, pd.DataFrame(chance)])})
+    )
+    assert found.sentences[0].endswith(
+        "0.20 (0.10 to 0.30); by chance alone it would be 0.12 (0.02 to 0.22)."
+    )
+    assert found.tables[0][1].headings[-2:] == ["gap", "gap by chance"]
 
 
 def test_the_gap_never_stands_alone():
@@ -98,7 +133,10 @@ def test_a_page_is_made_from_the_file_alone(tmp_path):
         "ROC curves of groups",
     ):
         assert words in text
-    assert "Recorded on the way" not in text, "the tables have a place of their own"
+    assert "These differences have no intervals" in text
+    page = report(compared(audited(("plain", "blunted"))), tmp_path / "page.html").read_text("utf-8")
+    assert "Against plain: AUROC" in page and "These differences have no intervals" not in page
+    assert "Recorded on the way" not in text + page, "the tables have a place of their own"
 
 
 def test_without_an_audit_nothing_of_it_is_shown(tmp_path):
@@ -117,5 +155,11 @@ def test_the_numbers_hold_all_of_an_audit():
         ("all", ""): 0.80, ("conflicting", ""): 0.75, ("aligned", ""): 0.84, ("worst", ""): 0.78,
         ("gap", ""): pytest.approx(0.06), ("group", "light"): 0.9, ("group", "dark"): 0.7,
     }  # fmt: skip
+    assert audits["plain"] and not found["cohorts"][0]["subjects"][0]["audit_differences"]
+    found = report_numbers(compared(audited(("plain", "helped"))))
+    told = {each["subject"]: each["audit_differences"] for each in found["cohorts"][0]["subjects"]}
+    assert told["plain"] == [] and len(told["helped"]) == 5
+    assert told["helped"][1]["reference"] == "plain" and told["helped"][1]["part"] == "conflicting"
+    assert told["helped"][1]["difference"] == pytest.approx(0.15)
     schema = json.loads(SCHEMA_FILE.read_text("utf-8"))
     assert problems(json.loads(json.dumps(found, allow_nan=False)), schema, schema) == []

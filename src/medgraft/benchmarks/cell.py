@@ -9,14 +9,13 @@ import math
 import shutil
 import traceback
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from medgraft.api.recipe import fingerprint
+from medgraft.benchmarks.given import data_of, labelled_images, make_task, method_of, scored_rows, source_rows
 from medgraft.benchmarks.grid import BudgetBy, Data, Part, RunTable
 from medgraft.benchmarks.recorded import recorded
-from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET, at_sites, open_data, within_budget
+from medgraft.benchmarks.rows import SUBJECT, TARGET, at_sites, open_data
 from medgraft.benchmarks.scoring import score_model
 from medgraft.benchmarks.spent import Clock, forget_peak, on_gpu, peak_mib
 from medgraft.benchmarks.stop import Stop
@@ -187,57 +186,6 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
     )
 
 
-def make_task(cell: Cell, cohort: Cohort) -> Task:
-    """The rows that the cell's method may be given: labels within the budget, source rows where it asks for them."""
-    from medgraft.data.task import Task
-
-    if cell.purpose == "train a source":
-        return Task(target=source_rows(cell))
-    if not sees_target(cell):
-        return Task(source=source_rows(cell))
-    target = at_sites(cohort, cell.target, TARGET)
-    budgeted = within_budget(target, cell.budget, cell.budget_by, cell.seed)
-    if cell.oracle and cell.budget is not None:  # it sees all validation labels, and that is what it is for
-        kept = set(budgeted.table.index) | set(target.split("validation").table.index)
-        budgeted = target.take([place for place, row in enumerate(target.table.index) if row in kept])
-    wanted = wants_source(_method(cell), cell.select) and cell.sites
-    return Task(source=source_rows(cell) if wanted else None, target=budgeted)
-
-
-def sees_target(cell: Cell) -> bool:
-    """False where neither the method nor the rule that selects for it looks at the target: one model serves all."""
-    needs = _method(cell).needs
-    by_target = cell.oracle or cell.select not in (None, "last", "source_validation")
-    return bool(needs.target or needs.optional_target or by_target or not cell.sites)
-
-
-def source_rows(cell: Cell) -> Cohort:
-    """All rows of the source sites."""
-    return at_sites(open_data(cell.source_data or cell.data), cell.sites, SOURCE)
-
-
-def scored_rows(cell: Cell, cohort: Cohort) -> Cohort:
-    """The labelled training rows by which a source is scored: those that fine-tuning sees."""
-    target = at_sites(cohort, cell.target, TARGET)
-    return within_budget(target, cell.budget, cell.budget_by, cell.seed).split("train")
-
-
-def data_of(cell: Cell, cohort: Cohort) -> JSON:
-    """Hashes of all rows that the cell learns from, selects by or is scored on, images included."""
-    found: JSON = {}
-    if cell.purpose == "score":
-        return {"data": {"target": fingerprint(scored_rows(cell, cohort))}}
-    if cell.purpose != "as it is":
-        task = make_task(cell, cohort)
-        for side, rows in (("source", task.source), ("target", task.target)):
-            found[side] = None if rows is None else fingerprint(rows.split("train", "validation"))
-    if cell.purpose != "train a source":
-        found["test"] = fingerprint(at_sites(cohort, cell.target, TARGET).split("test"))
-        if cell.scores_source:
-            found["source_test"] = fingerprint(source_rows(cell).split("test"))
-    return {"data": found}
-
-
 def _refuse_changed(cell: Cell, cohort: Cohort) -> None:
     """A worker opens data later than they were hashed."""
     if data_of(cell, cohort)["data"] != cell.what["data"]:
@@ -245,41 +193,6 @@ def _refuse_changed(cell: Cell, cohort: Cohort) -> None:
             "A benchmark", "data that stay as they are", "a row or an image has changed since it began",
             "Repeat the same command: it computes what the change concerns.",
         )  # fmt: skip
-
-
-def wants_source(method: Method, select: str | None) -> bool:
-    """True where the method, or the rule that selects for it, looks at source rows."""
-    needs = method.needs
-    return (
-        bool(needs.source or needs.optional_source)
-        or select == "source_validation"
-        or "truth" not in needs.target
-    )
-
-
-def labelled_images(cell: Cell, task: Task, selection: str) -> int:
-    """Target images whose truth the cell saw: in training, and in validation where that chose epoch or settings."""
-    from medgraft.engine.select import choose_rule
-
-    needs = _method(cell).needs
-    if task.target is None or "truth" not in needs.target | needs.optional_target:
-        return 0
-    validation = task.target.split("validation")
-    if len(cell.settings) > 1 and len(validation):
-        selection = choose_rule(cell.select, sees_target_truth=True, target=validation, source=None).rule
-    return len(task.target.split("train")) + (len(validation) if selection == "target_validation" else 0)
-
-
-def _method(cell: Cell, number: int = 0) -> Method:
-    return _resolved(cell.method, json.dumps(cell.settings[number]))
-
-
-@lru_cache(maxsize=256)
-def _resolved(name: str, settings: str) -> Method:
-    """Finding what is installed takes longer than many a cell's own step."""
-    from medgraft.plugins import resolve_method
-
-    return resolve_method({"method": name, "settings": json.loads(settings)})
 
 
 def _source_model(cell: Cell, store: Store) -> Model:
@@ -329,7 +242,7 @@ def _best(cell: Cell, store: Store, stop: Stop, task: Task, folder: Path) -> Cho
             record_updates=cell.run.record_updates,
             shared=stop.share(),
         )
-        model = _adapted(cell, store, task, _method(cell, number), run)
+        model = _adapted(cell, store, task, method_of(cell, number), run)
         score = _score(cell, task, run, model) if len(cell.settings) > 1 else 0.0
         if best is None or score > best_score:  # a score that is undefined beats nothing
             best = Chosen(model, folder / str(number), number, _selection_of(run), 0.0)
@@ -378,7 +291,7 @@ def _score(cell: Cell, task: Task, run: Run, model: Model) -> float:
 
     selector = choose_rule(
         cell.select,
-        sees_target_truth="truth" in _method(cell).needs.target,
+        sees_target_truth="truth" in method_of(cell).needs.target,
         target=validation(task.target),
         source=validation(task.source),
         open_loader=run.loader,

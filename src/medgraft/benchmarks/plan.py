@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgraft.api.recipe import describe_method, settings_of
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
-from medgraft.benchmarks.cell import Cell, Purpose, data_of, name_of
+from medgraft.benchmarks.cell import Cell, Purpose, name_of
 from medgraft.benchmarks.checks import Checks, serves
+from medgraft.benchmarks.given import data_of
 from medgraft.benchmarks.grid import (
     HUBS,
     Data,

@@ -165,7 +165,8 @@ def _print_bias(evidence: Evidence) -> None:
         interval = "" if math.isnan(line["low"]) else f"  {line['low']:.3f} to {line['high']:.3f}"
         group = f" ({line['group']})" if line["group"] else ""
         told = f"{line['value']:.3f}{interval}" if math.isfinite(line["value"]) else line["reason"]
-        typer.echo(f"{'auroc, ' + line['attribute'] + ': ' + line['part'] + group:32} {told}")
+        part = line["part"].replace("_", " ")
+        typer.echo(f"{'auroc, ' + line['attribute'] + ': ' + part + group:32} {told}")
 
 
 def _print_subgroups(evidence: Evidence) -> None:

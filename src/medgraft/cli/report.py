@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medgraft.errors import SettingsError
+from medgraft.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from medgraft.evidence import Evidence
@@ -58,7 +58,7 @@ def report(
 
 
 def _read(folders: list[Path]) -> Evidence:
-    """The evidence of all these folders, added up."""
+    """The evidence of all these folders, added up, and what differs between models that were audited."""
     from medgraft.api.evidence import load_evidence
     from medgraft.evidence import Evidence
 
@@ -66,4 +66,21 @@ def _read(folders: list[Path]) -> Evidence:
     for folder in folders:
         inner = folder / "evidence"
         whole += load_evidence(inner if inner.is_dir() else folder, subject=folder.resolve().name)
-    return whole
+    return _with_audits_compared(whole)
+
+
+def _with_audits_compared(evidence: Evidence) -> Evidence:
+    """The first model that was audited is the one that others are compared with."""
+    from dataclasses import replace
+
+    from medgraft.evaluation.compare_audits import compare_audits
+
+    audits = evidence.tables.get("bias")
+    if audits is None or audits["subject"].nunique() < 2 or "bias_comparisons" in evidence.tables:
+        return evidence
+    try:
+        found = compare_audits(evidence)
+    except DataError as error:
+        typer.echo(f"Warning: audits are shown without intervals of what differs. {error}", err=True)
+        return evidence
+    return replace(evidence, tables=evidence.tables | found.tables)

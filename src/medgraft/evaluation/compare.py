@@ -47,14 +47,14 @@ def compare(
             "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS, 'surface_dice_2mm'))}", f"got {metric!r}",
             "Choose one of these.",
         )  # fmt: skip
-    ours, theirs = (_tables(evidence, name, metric) for name in (subject, reference))
+    ours, theirs = (measured_tables(evidence, name, metric) for name in (subject, reference))
     lines = []
     for place in [place for place in ours if place in theirs]:
         cohort, split = place
         pair = (ours[place], theirs[place])
-        _refuse_different_rows(subject, reference, cohort, [*pair[0], *pair[1]])
+        refuse_different_rows(subject, reference, cohort, [*pair[0], *pair[1]])
         units = _by_position(pair[0][0], metric)["unit"].to_numpy()
-        scores = [_mean_over_seeds([_score(table, metric) for table in tables]) for tables in pair]
+        scores = [mean_over_seeds([_score(table, metric) for table in tables]) for tables in pair]
         difference = paired_difference(scores[0], scores[1], units, repeats=repeats)
         testable = _is_mean(pair[0][0], metric) and not np.isnan(difference.value)
         p, test = _test(scores, units) if testable else (float("nan"), "")
@@ -75,8 +75,14 @@ def compare(
     return Evidence(tables={"comparisons": pd.DataFrame(lines)})
 
 
-def _tables(evidence: Evidence, subject: str, metric: str) -> dict[tuple[str, str], list[pd.DataFrame]]:
-    """A subject's tables, one per seed, by cohort and split."""
+def measured_tables(
+    evidence: Evidence, subject: str, metric: str
+) -> dict[tuple[str, str], list[pd.DataFrame]]:
+    """A subject's predictions (scores, where the metric is of masks), one table per seed, by cohort and split.
+
+    Raises:
+        DataError: there are none.
+    """
     prefix = f"{'scores' if is_share_of_masks(metric) else 'predictions'}/{subject}/"
     found: dict[tuple[str, str], list[pd.DataFrame]] = {}
     for name, table in evidence.tables.items():
@@ -106,8 +112,12 @@ def _own_columns(table: pd.DataFrame) -> pd.DataFrame:
     return table[columns].astype(float).reset_index(drop=True)
 
 
-def _refuse_different_rows(subject: str, reference: str, cohort: str, tables: Sequence[pd.DataFrame]) -> None:
-    """Rows, units and truth must be the same in every table, and every row must stand there once."""
+def refuse_different_rows(subject: str, reference: str, cohort: str, tables: Sequence[pd.DataFrame]) -> None:
+    """Refuse tables of which rows, units or truth differ, or in which a row stands twice.
+
+    Raises:
+        DataError: they do.
+    """
     keys = [
         column
         for column in tables[0].columns
@@ -157,7 +167,8 @@ def _test(scores: Sequence[Metric], units: np.ndarray) -> tuple[float, str]:
     return found.p, f"permutation. {found.note}" if found.note else "permutation"
 
 
-def _mean_over_seeds(scores: Sequence[Metric]) -> Metric:
+def mean_over_seeds(scores: Sequence[Metric]) -> Metric:
+    """The mean of scores of the same rows, as a score."""
     weighted = [score for score in scores if isinstance(score, WeightedMetric)]
     if len(weighted) == len(scores):
         return WeightedMetric(

@@ -15,13 +15,8 @@ from torch import Tensor
 from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
 from medgraft.engine.randomness import generator
-from medgraft.engine.stain_normalised import (
-    PIXELS,
-    FittedNormaliser,
-    StainNormalised,
-    sample_pixels,
-    to_unit,
-)
+from medgraft.engine.stain_normalised import PIXELS, StainNormalised, sample_pixels, to_unit
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError
 from medgraft.evaluation.examples import thumbnail
 from medgraft.images.cielab import rgb_to_lab

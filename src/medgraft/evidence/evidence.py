@@ -40,7 +40,8 @@ class Evidence:
             "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds, p, test;
             "subgroups": subject, cohort, split, seed, attribute, group, metric, value, low, high, n, unit;
             "bias", "bias_groups", "bias_probes": as `medgraft.evaluation.bias.audit_tables`, with cohort, split, seed
-            and unit; "readers": as `medgraft.evaluation.readers.measure_readers`, with cohort, split and unit;
+            and unit; "bias_comparisons": as `medgraft.evaluation.compare_audits.compare_audits`;
+            "readers": as `medgraft.evaluation.readers.measure_readers`, with cohort, split and unit;
             "examples": image, subject, cohort, row, truth, predicted, confidence, worst;
             "updates/SUBJECT/SEED": epoch, group, tensor, update (mean absolute change per step), cohort;
             "classes/COHORT": index, name; "plan/SUBJECT": tensor, outcome, from, to;

@@ -28,8 +28,13 @@ from medgraft.reports.subgroups import mean_cell
 from medgraft.reports.wording import counted, describe_score, listed, number, signed
 
 PARTS = {
-    "all": "all", "conflicting": "against training", "aligned": "with training", "worst": "worst group", "gap": "gap"
+    "all": "all", "conflicting": "against training", "aligned": "with training", "worst": "worst group", "gap": "gap",
+    "gap_by_chance": "gap by chance",
 }  # fmt: skip
+COMPARED = {
+    "all": "for all", "conflicting": "against training", "worst": "in the worst group", "gap": "in the gap"
+}  # fmt: skip
+"""Parts of which a sentence tells what differs between models."""
 METRICS = ("auroc", "balanced_accuracy")
 MOST_ROCS = 6
 """Groups with a ROC chart each."""
@@ -43,6 +48,7 @@ class BiasView(NamedTuple):
 
     sentences: of every subject; changes: of each beside the first one.
     tables: scores of parts; groups: their intervals in a chart, one per score.
+    first, differences: scores of parts minus those of the first model, where patients were resampled for both.
     probes: of frozen features, those of models beside last.
     """
 
@@ -51,6 +57,8 @@ class BiasView(NamedTuple):
     changes: list[str]
     training: str
     tables: list[tuple[str, Table]]
+    first: str
+    differences: list[tuple[str, Table]]
     groups: list[Chart]
     legend: list[tuple[str, str, int]]
     left_out: list[str]
@@ -99,6 +107,15 @@ def audit_scores(
             yield (str(attribute), str(part), str(group)), str(metric), cell
 
 
+def audit_differences(evidence: Evidence, panel: Panel, subject: str) -> list[dict[Any, Any]]:
+    """What differs between a subject's audits and those of the first model, with its intervals; none of that model."""
+    table = _rows(evidence, "bias_comparisons", panel)
+    if table.empty:
+        return []
+    own: list[dict[Any, Any]] = table[table["subject"] == subject].to_dict("records")
+    return own
+
+
 def readers_shown(evidence: Evidence, panel: Panel) -> list[Reader]:
     """What people said of the same images."""
     table = _rows(evidence, "readers", panel)
@@ -140,14 +157,23 @@ def _rows(evidence: Evidence, name: str, panel: Panel) -> pd.DataFrame:
 def _view(evidence: Evidence, panel: Panel, attribute: str, rows: pd.DataFrame, salt: str) -> BiasView:
     measured = set(rows["subject"])
     subjects = [name for name in panel.subjects if name in measured]  # so that colours are those of the page
-    first = str(rows["subject"].iloc[0])
+    differences = _rows(evidence, "bias_comparisons", panel)
+    if len(differences):
+        differences = differences[differences["attribute"] == attribute]
+    first = str((rows["subject"] if differences.empty else differences["reference"]).iloc[0])
     salt, of_groups = f"{salt} {attribute}", rows[rows["part"] == "group"]
     return BiasView(
         attribute,
         [_sentence(rows, name, len(subjects) > 1) for name in subjects],
-        [_change(rows, name, first) for name in subjects if name != first],
+        [_change(rows, differences, name, first) for name in subjects if name != first],
         _training(rows, attribute),
         [(describe_score(metric).label, _table(rows, metric, subjects)) for metric in METRICS],
+        first,
+        [
+            (describe_score(metric).label, _difference_table(differences, metric, subjects))
+            for metric in METRICS
+            if len(differences) and (differences["metric"] == metric).any()
+        ],
         [
             _group_chart(groups, str(metric), subjects, salt)
             for metric, groups in of_groups.groupby("metric", sort=False)
@@ -177,26 +203,46 @@ def _sentence(rows: pd.DataFrame, subject: str, several: bool) -> str:
         return f"{sentence}; no two groups can be compared."
     return (
         f"{sentence}; worst group: {_worst(rows, subject)}, {_with_interval(cells['worst'])}; "
-        f"gap between the best and the worst group: {_with_interval(cells['gap'])}."
+        f"gap between the best and the worst group: {_with_interval(cells['gap'])}{_by_chance(cells)}."
     )
 
 
-def _change(rows: pd.DataFrame, subject: str, first: str) -> str:
-    """What differs from the first subject, and whether a smaller gap is only damage."""
+def _by_chance(cells: Mapping[str, Cell | None]) -> str:
+    """What the gap would be without any difference between groups."""
+    if cells["gap_by_chance"] is None:
+        return ""
+    return f"; by chance alone it would be {_with_interval(cells['gap_by_chance'])}"
+
+
+def _change(rows: pd.DataFrame, differences: pd.DataFrame, subject: str, first: str) -> str:
+    """What differs from the first subject, what of it is beyond chance, and whether a smaller gap is only damage."""
     told, by = [], {}
-    for part, words in (
-        ("all", "for all"), ("conflicting", "against training"), ("worst", "in the worst group"), ("gap", "in the gap")
-    ):  # fmt: skip
+    for part, words in COMPARED.items():
         own, other = (_cell(rows, name, part, "auroc") for name in (subject, first))
         if own is not None and other is not None:
             by[part] = own.value - other.value
             told.append(f"{signed(by[part], 2)} {words}")
-    sentence = f"{subject}, beside {first}: AUROC {listed(told)}."
+    sentence = f"{subject}, beside {first}: AUROC {listed(told)}.{_beyond_chance(differences, subject)}"
     if by.get("gap", 0) < 0 and by.get("worst", 0) <= 0:
         sentence += (
             " The gap is smaller only because better groups became worse: by these numbers that is damage."
         )
     return sentence
+
+
+def _beyond_chance(differences: pd.DataFrame, subject: str) -> str:
+    """Which differences have an interval without 0; empty where none has an interval."""
+    if differences.empty:
+        return ""
+    asked = differences["part"].isin(list(COMPARED)) & differences["low"].notna()
+    own = differences[(differences["subject"] == subject) & (differences["metric"] == "auroc") & asked]
+    if own.empty:
+        return ""
+    apart = own[(own["low"] > 0) | (own["high"] < 0)]
+    if apart.empty:
+        return " Every interval of these differences holds 0: they may be chance."
+    rest = "; the others hold 0" if len(apart) < len(own) else ""
+    return f" Intervals without 0: {listed([COMPARED[part] for part in apart['part']])}{rest}."
 
 
 def _training(rows: pd.DataFrame, attribute: str) -> str:
@@ -224,6 +270,11 @@ def _table(rows: pd.DataFrame, metric: str, subjects: Sequence[str]) -> Table:
     parts = [part for part in PARTS if (rows["part"] == part).any()]
     cells = [(name, [_cell(rows, name, part, metric) for part in parts]) for name in subjects]
     return Table([PARTS[part] for part in parts], cells)
+
+
+def _difference_table(differences: pd.DataFrame, metric: str, subjects: Sequence[str]) -> Table:
+    own = differences[differences["metric"] == metric].rename(columns={"difference": "value"})
+    return _table(own, metric, [name for name in subjects if (own["subject"] == name).any()])
 
 
 def _left_out(rows: pd.DataFrame) -> list[str]:

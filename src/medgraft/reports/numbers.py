@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medgraft.evidence import Evidence
-from medgraft.reports.bias import audit_scores
+from medgraft.reports.bias import audit_differences, audit_scores
 from medgraft.reports.caveats import caveats
 from medgraft.reports.comparison import Cell, make_cell
 from medgraft.reports.files import write_whole
@@ -124,8 +124,11 @@ def _subject(evidence: Evidence, panel: Panel, subject: str) -> Plain:
         {"attribute": attribute, "part": part, "group": group, "metric": metric, **_cell(cell)}
         for (attribute, part, group), metric, cell in audit_scores(evidence, panel, subject)
     ]
+    columns = ("attribute", "part", "metric", "reference", "difference", "low", "high", "n", "seeds")
+    differences = [_picked(line, *columns) for line in audit_differences(evidence, panel, subject)]
     return {
-        "subject": subject, "selection": selection, "scores": scores, "subgroups": groups, "audits": audits
+        "subject": subject, "selection": selection, "scores": scores, "subgroups": groups, "audits": audits,
+        "audit_differences": differences,
     }  # fmt: skip
 
 

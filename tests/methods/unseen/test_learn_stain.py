@@ -18,7 +18,8 @@ from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Limit, Run
-from medgraft.engine.stain_normalised import LITTLE_TISSUE, LearnedNormaliser, StainNormalised, to_grey
+from medgraft.engine.stain_normalised import LITTLE_TISSUE, StainNormalised
+from medgraft.engine.stain_normalisers import LearnedNormaliser, to_grey
 from medgraft.errors import DataError, ModelError, NeedError, ShapeError
 from medgraft.images.cielab import rgb_to_lab
 from medgraft.images.dscsi import dscsi

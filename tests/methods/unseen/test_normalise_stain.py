@@ -20,7 +20,8 @@ from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.select import Selector
-from medgraft.engine.stain_normalised import ALONE, FittedNormaliser, StainNormalised
+from medgraft.engine.stain_normalised import ALONE, StainNormalised
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError, ModelError, NeedError
 from medgraft.images.reinhard import Reinhard
 from medgraft.images.stain import Macenko, Vahadane
@@ -166,6 +167,43 @@ def test_the_adapted_model_is_evaluated_predicted_and_read_like_any_other(
     assert mg.predict(adapted, nameless)["remark"].tolist() == [ALONE] * len(nameless)
     (warning,) = [text for text in mg.evaluate(adapted, nameless, repeats=20).warnings if "remark" in text]
     assert warning == f"other: of 36 predictions 36 have a remark ({ALONE})."
+
+
+def test_transmitted_light_of_macenko_is_a_setting_that_the_model_keeps(
+    trained: Model, tmp_path: Path
+) -> None:
+    task, method = Task(source=make_region("own")), NormaliseStain(normaliser="macenko", white=250.0)
+    mg.adapt(trained, task, method, run(folder=tmp_path / "run"))
+    adapted, published = (
+        mg.load_model(tmp_path / "run" / "model"),
+        adapt(trained, task, NormaliseStain(normaliser="macenko"), run()),
+    )
+    assert isinstance(adapted, StainNormalised) and isinstance(published, StainNormalised)
+    other = make_region("other", patients=6, seed=1)
+    tiles = torch.from_numpy(np.stack([other.picture(row).array for row in range(4)])).movedim(-1, 1) / 255
+    low, span = (torch.tensor(each).view(3, 1, 1) for each in (PREPARATION.mean, PREPARATION.std))
+    found, before = (
+        each.normalise((tiles - low) / span).images * span + low for each in (adapted, published)
+    )
+    macenko = Macenko(white=250.0)
+    kept = task.source.split("train")
+    source = torch.from_numpy(np.stack([kept.picture(row).array for row in range(len(kept))])).movedim(-1, 1)
+    expected = macenko.normalise(tiles, target=macenko.fit(source / 255), source=macenko.fit(tiles)).images
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    assert (found - before).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"normaliser": "macenko", "white": 0}, "white"),
+        ({"normaliser": "macenko", "white": 300}, "white"),
+        ({"white": 250}, "white is a setting of the normaliser macenko, and this one is reinhard"),
+    ],
+)
+def test_light_that_cannot_be_is_refused(settings: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NormaliseStain(**settings)  # type: ignore[arg-type]
 
 
 def test_single_tiles_are_warned_about(trained: Model, caplog: pytest.LogCaptureFixture) -> None:

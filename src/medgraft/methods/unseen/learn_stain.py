@@ -25,13 +25,8 @@ from medgraft.engine.optimizers import ParamGroup
 from medgraft.engine.patches import draw_batch, drawing_chances
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.engine.stain_normalised import (
-    LearnedNormaliser,
-    StainNormalised,
-    from_unit,
-    to_grey,
-    to_unit,
-)
+from medgraft.engine.stain_normalised import StainNormalised, from_unit, to_unit
+from medgraft.engine.stain_normalisers import LearnedNormaliser, to_grey
 from medgraft.errors import ShapeError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.dscsi import dscsi

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 import torch
 from pydantic import Field as Setting
+from pydantic import model_validator
 from torch import Tensor
 
 from medgraft.data.cohort import Cohort
@@ -19,13 +20,13 @@ from medgraft.engine.patches import sampling_chances
 from medgraft.engine.run import Run
 from medgraft.engine.stain_normalised import (
     PIXELS,
-    FittedNormaliser,
     Per,
     StainNormalised,
     check_colours,
     sample_pixels,
     to_unit,
 )
+from medgraft.engine.stain_normalisers import FittedNormaliser
 from medgraft.errors import DataError, ModelError
 from medgraft.images.reinhard import LabStatistics, Reinhard
 from medgraft.images.stain import Macenko, Stains, Vahadane
@@ -54,11 +55,22 @@ class NormaliseStain(MethodSettings):
     normaliser: Literal["reinhard", "reinhard_modified", "macenko", "vahadane"] = "reinhard"
     """reinhard: mean and spread of CIELAB; reinhard_modified: only shifts a and b; macenko: the two stains by extreme
     directions of optical density; vahadane: by a sparse non-negative dictionary."""
+    white: float | None = Setting(default=None, gt=0, le=256)
+    """Of macenko: the level of 256 of light that passed no tissue; None is 240, as published. Raise it where the glass
+    is brighter, or pale eosin counts as background."""
     per: Per = "region"
     """region: all tiles of a patient (a slide or region) are changed alike; tile: each by its own colours, which
     differ by what it shows: harmful where tiles are small."""
     images: int = Setting(default=100, ge=1)
     """Source tiles that the reference is fitted to, at most; drawn, every patient being equally likely."""
+
+    @model_validator(mode="after")
+    def _white_is_of_macenko(self) -> Self:
+        if self.white is not None and self.normaliser != "macenko":
+            raise ValueError(
+                f"white is a setting of the normaliser macenko, and this one is {self.normaliser}"
+            )
+        return self
 
     @property
     def needs(self) -> Needs:
@@ -83,7 +95,7 @@ class NormaliseStain(MethodSettings):
         by_name: dict[str, Macenko | Vahadane | Reinhard] = {
             "reinhard": Reinhard(),
             "reinhard_modified": Reinhard(modified=True),
-            "macenko": Macenko(),
+            "macenko": Macenko() if self.white is None else Macenko(white=self.white),
             "vahadane": Vahadane(seed=run.seed),
         }
         method = by_name[self.normaliser]
