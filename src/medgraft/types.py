@@ -55,7 +55,11 @@ class Step(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss to descend and its named parts to log; all are scalar tensors."""
+    """A loss to descend, a scalar tensor, and its named parts to log, means over rows.
+
+    parts: scalars; or (2,), of which the history tells the first over the second, each a mean over all rows of the
+        epoch: what only some rows have, such as an accuracy of those rows. It is NaN where none had it.
+    """
 
     total: Tensor
     parts: Mapping[str, Tensor] = {}
