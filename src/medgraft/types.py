@@ -55,10 +55,11 @@ class Step(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss to descend, a scalar tensor, and its named parts to log, means over rows.
+    """A loss to descend, a scalar tensor, and its named parts to log, each a mean over the rows of the batch.
 
-    parts: scalars; or (2,), of which the history tells the first over the second, each a mean over all rows of the
-        epoch: what only some rows have, such as an accuracy of those rows. It is NaN where none had it.
+    parts: scalars; or (2,) for what only some rows have, such as an accuracy of those: its sum and their number, both
+        divided by all rows. The history tells the one over the other, each first averaged over the epoch; NaN where
+        no row had it.
     """
 
     total: Tensor
