@@ -76,11 +76,11 @@ def test_two_processes_train_what_one_does_and_tell_the_same_history(tmp_path: P
         check_method(small(), processes=True, architecture="test_vit")[-1]
         == "encode: two processes equal one"
     )
-    tables = []
+    tables, model = [], source("test_vit")
     for processes in (1, 2):
         trained = run(processes=processes, folder=tmp_path / str(processes))
         method = small(epochs=2, batch=3)  # shares of two rows and one
-        adapt(source("test_vit"), Task(source=gradients(9, side=64)), method, trained)
+        adapt(model, Task(source=gradients(9, side=64)), method, trained)
         tables.append(read_records(tmp_path / str(processes)).tables["history"])
     one, two = (table.drop(columns=["seconds", "score"]) for table in tables)
     assert {"accuracy_permuted", "accuracy_identity"} <= set(one)
@@ -233,6 +233,16 @@ def test_convolutional_networks_serve_where_they_have_places() -> None:
     assert encoder.pretraining_heads is not None
     places = encoder.last_map(torch.zeros(1, 1, 64, 64)).shape[2:].numel()
     assert len(encoder.pretraining_heads.of("order")["bias"]) == places > 1
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "tiny_swin"])
+def test_mixed_precision_trains_it(architecture: str) -> None:
+    half, full = (run(limit=SHORT, precision=precision) for precision in ("bf16-mixed", "32-true"))
+    for each in (half, full):
+        torch.manual_seed(0)
+        adapt(source(architecture), Task(source=gradients(8, side=64)), small(), each)
+    losses = [each.shared.records.tables["history"]["loss"].iloc[0] for each in (half, full)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
 
 
 def test_the_picture_has_each_cell_where_it_is_put() -> None:

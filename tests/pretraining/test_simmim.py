@@ -207,6 +207,16 @@ def test_a_training_that_goes_on_starts_below_one_from_scratch(tmp_path: Path) -
     assert losses[1].iloc[0] < 0.5 * losses[2].iloc[0]  # thanks to decoder and token
 
 
+@pytest.mark.parametrize("architecture", ["test_vit", "tiny_swin"])
+def test_mixed_precision_trains_it(architecture: str) -> None:
+    half, full = (run(limit=SHORT, precision=precision) for precision in ("bf16-mixed", "32-true"))
+    for each in (half, full):
+        torch.manual_seed(0)
+        adapt(source(architecture), Task(source=gradients(8)), small(), each)
+    losses = [each.shared.records.tables["history"]["loss"].iloc[0] for each in (half, full)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02) and losses[0] != losses[1]
+
+
 def test_an_encoder_comes_back_without_decoder_and_with_it_beside(tmp_path: Path) -> None:
     model = open_source("random/tiny_swin", classes=("cat", "dog"), channels=3, size=(64, 64))
     trained = run(limit=SHORT)
