@@ -84,8 +84,15 @@ def make_cohort(kind: Kind, site: str = "A", patients: int = 12, size: int = 32,
     )
 
 
-def make_model(kind: Kind, norm: Norm = "batch", channels: int = 1) -> Model:
-    """A tiny untrained source model for made-up cohorts; `norm` is that of a segmenter."""
+def make_model(kind: Kind, norm: Norm = "batch", channels: int = 1, architecture: str | None = None) -> Model:
+    """A tiny untrained source model for made-up cohorts.
+
+    Args:
+        kind: what it is for.
+        norm: of a segmenter, a U-Net.
+        channels: of its input.
+        architecture: of others, as timm lists it, for images of 32 pixels; None is a ResNet for images of any size.
+    """
     if kind == "segment":
         preparation = Preparation(channels=channels)
         spec = ModelSpec(
@@ -93,15 +100,23 @@ def make_model(kind: Kind, norm: Norm = "batch", channels: int = 1) -> Model:
         )
         return UNet(spec, width=4, depth=2, norm=norm)
     classes = () if kind == "encode" else ("first", "second", "third")
-    return open_source("random/test_resnet", kind=kind, classes=classes, channels=channels)
+    return open_source(
+        f"random/{architecture or 'test_resnet'}",
+        kind=kind,
+        classes=classes,
+        channels=channels,
+        size=None if architecture is None else (32, 32),
+    )
 
 
-def check_method(method: Method, *, processes: bool = False) -> list[str]:
+def check_method(method: Method, *, processes: bool = False, architecture: str | None = None) -> list[str]:
     """Check that a method keeps the promises that every method makes; takes about 8 seconds.
 
     Args:
         method: with settings for tiny data: batch size at most 16.
         processes: also compare two processes with one (starts two; half a minute).
+        architecture: of the source models other than segmenters, as timm lists it, for methods that need a certain one;
+            it sees images of 32 pixels.
 
     Returns: the clauses that were checked.
 
@@ -115,11 +130,12 @@ def check_method(method: Method, *, processes: bool = False) -> list[str]:
     checked: list[str] = []
     with deterministic():
         for kind in sorted(method.kinds & {"classify", "multilabel", "segment", "encode"}):
+            source = _source(kind, architecture)
             for clause, check in CLAUSES.items():
-                check(method, kind)
+                check(method, source)
                 checked.append(f"{kind}: {clause}")
         if processes:
-            checked.append(_two_processes_equal_one(method))
+            checked.append(_two_processes_equal_one(method, architecture))
     return checked
 
 
@@ -138,14 +154,14 @@ def _task(kind: Kind) -> Task:
     return Task(source=make_cohort(kind, "A"), target=make_cohort(kind, "B"))
 
 
-def _adapted(method: Method, kind: Kind, run: Run | None = None, task: Task | None = None) -> Model:
+def _adapted(method: Method, source: Model, run: Run | None = None, task: Task | None = None) -> Model:
     run = run or Run(limit=LIMIT, device="cpu", progress=False)
-    return adapt(_source(kind), task or _task(kind), method, run)
+    return adapt(source, task or _task(source.spec.kind), method, run)
 
 
-def _source(kind: Kind) -> Model:
+def _source(kind: Kind, architecture: str | None) -> Model:
     with seeded("source", kind):
-        return _remembering(make_model(kind, channels=RGB))
+        return _remembering(make_model(kind, channels=RGB, architecture=architecture))
 
 
 def _remembering(model: Model) -> Model:
@@ -177,8 +193,8 @@ def _same(first: Model, second: Model, clause: str) -> None:
     )
 
 
-def _model_untouched(method: Method, kind: Kind) -> None:
-    model = _source(kind)
+def _model_untouched(method: Method, source: Model) -> None:
+    model, kind = source, source.spec.kind
     weights, rest = _snapshot(model)
     adapted = method.adapt(
         model, withhold(_task(kind), method.needs), Run(limit=LIMIT, device="cpu", progress=False)
@@ -192,8 +208,8 @@ def _model_untouched(method: Method, kind: Kind) -> None:
     assert not shared, "the caller's model stays as it is: the adapted model shares memory with it"
 
 
-def _withheld_fields_absent(method: Method, kind: Kind) -> None:
-    needs, task = method.needs, _task(kind)
+def _withheld_fields_absent(method: Method, source: Model) -> None:
+    needs, task = method.needs, _task(source.spec.kind)
     given = withhold(task, needs)
     for side, cohort, allowed in (
         ("source", given.source, needs.source | needs.optional_source),
@@ -211,28 +227,28 @@ def _withheld_fields_absent(method: Method, kind: Kind) -> None:
         blind = Task(task.source, _without_truth(task.target))
         run = Run(limit=LIMIT, device="cpu", progress=False, select="last")
         again = dataclasses.replace(run, shared=Shared())  # a run trains once
-        _same(_adapted(method, kind, run), _adapted(method, kind, again, blind), "target truth")
+        _same(_adapted(method, source, run), _adapted(method, source, again, blind), "target truth")
 
 
 def _without_truth(cohort: Cohort) -> Cohort:
     return cohort.only(cohort.fields - {"truth"})
 
 
-def _same_seed_same_weights(method: Method, kind: Kind) -> None:
-    first = _adapted(method, kind)
+def _same_seed_same_weights(method: Method, source: Model) -> None:
+    first = _adapted(method, source)
     torch.rand(3)  # a caller's use of the global generator must not matter
-    _same(first, _adapted(method, kind), "same seed, same weights")
+    _same(first, _adapted(method, source), "same seed, same weights")
 
 
-def _resumed_equals_uninterrupted(method: Method, kind: Kind) -> None:
-    whole = _adapted(method, kind)
+def _resumed_equals_uninterrupted(method: Method, source: Model) -> None:
+    whole = _adapted(method, source)
     with tempfile.TemporaryDirectory() as folder:
         for stop_after in (1, 3):
             run = _stopping_run(Path(folder) / str(stop_after), stop_after)
             try:
-                resumed = _adapted(method, kind, run)
+                resumed = _adapted(method, source, run)
             except Interrupted:
-                resumed = _adapted(method, kind, dataclasses.replace(run, shared=Shared()))
+                resumed = _adapted(method, source, dataclasses.replace(run, shared=Shared()))
             _same(whole, resumed, f"interrupted after step {stop_after} and resumed equals uninterrupted")
 
 
@@ -258,8 +274,8 @@ def _stopping_run(folder: Path, stop_after: int) -> Run:
     return Run(folder, limit=LIMIT, device="cpu", progress=False, checkpoint_seconds=0, shared=shared)
 
 
-def _saved_equals_loaded(method: Method, kind: Kind) -> None:
-    adapted = _adapted(method, kind)
+def _saved_equals_loaded(method: Method, source: Model) -> None:
+    adapted, kind = _adapted(method, source), source.spec.kind
     with tempfile.TemporaryDirectory() as folder:
         adapted.save(Path(folder) / "model")
         loaded = load_model(Path(folder) / "model")
@@ -271,8 +287,8 @@ def _saved_equals_loaded(method: Method, kind: Kind) -> None:
         assert np.array_equal(first, second), "saved equals loaded: the predictions differ"
 
 
-def _batch_size_irrelevant(method: Method, kind: Kind) -> None:
-    adapted = _adapted(method, kind)
+def _batch_size_irrelevant(method: Method, source: Model) -> None:
+    adapted, kind = _adapted(method, source), source.spec.kind
     if kind == "encode" or adapted.order_matters:
         return
     cohort = make_cohort(kind, "B", patients=6)
@@ -288,8 +304,8 @@ def _predictions(model: Model, cohort: Cohort, batch_size: int) -> np.ndarray:
     return predict_labels(model, cohort, batch_size=batch_size).probabilities
 
 
-def _missing_need_is_explained(method: Method, kind: Kind) -> None:
-    task = _task(kind)
+def _missing_need_is_explained(method: Method, source: Model) -> None:
+    task = _task(source.spec.kind)
     for side in ("source", "target"):
         cohort: Cohort | None = getattr(task, side)
         for name in sorted(getattr(method.needs, side)):
@@ -299,7 +315,7 @@ def _missing_need_is_explained(method: Method, kind: Kind) -> None:
             other = task.target if side == "source" else task.source
             poorer = Task(less, other) if side == "source" else Task(other, less)
             try:
-                _adapted(method, kind, task=poorer)
+                _adapted(method, source, task=poorer)
             except NeedError as error:
                 assert f"{side}.{name}" in str(error), (
                     f"a missing need is explained: '{error}' lacks {side}.{name}"
@@ -308,8 +324,8 @@ def _missing_need_is_explained(method: Method, kind: Kind) -> None:
                 raise AssertionError(f"a missing need is explained: adapt went on without {side}.{name}")
 
 
-def _classes_are_the_targets(method: Method, kind: Kind) -> None:
-    adapted = _adapted(method, kind)
+def _classes_are_the_targets(method: Method, source: Model) -> None:
+    adapted, kind = _adapted(method, source), source.spec.kind
     assert not adapted.training, "the adapted model is ready to predict: it is in training mode"
     if "truth" in method.needs.target:
         task = _task(kind)
@@ -318,11 +334,11 @@ def _classes_are_the_targets(method: Method, kind: Kind) -> None:
         )
 
 
-def _two_processes_equal_one(method: Method) -> str:
+def _two_processes_equal_one(method: Method, architecture: str | None) -> str:
     """Equal to one process where the losses are means over rows and no norm looks at the batch; else repeatable."""
     kind: Kind = "segment" if "segment" in method.kinds else sorted(method.kinds)[0]
     with seeded("source", kind):
-        source = _remembering(make_model(kind, norm="instance", channels=RGB))
+        source = _remembering(make_model(kind, "instance", RGB, architecture))
     one = Run(limit=LIMIT, device="cpu", progress=False, select="last")
     single = adapt(source, _task(kind), method, one)
     two = Run(limit=LIMIT, device="cpu", progress=False, select="last", processes=2)
@@ -342,7 +358,7 @@ def _two_processes_equal_one(method: Method) -> str:
     return f"{kind}: two processes equal one"
 
 
-CLAUSES: dict[str, Callable[[Method, Kind], None]] = {
+CLAUSES: dict[str, Callable[[Method, Model], None]] = {
     "the caller's model stays as it is": _model_untouched,
     "withheld fields are absent": _withheld_fields_absent,
     "same seed, same weights": _same_seed_same_weights,

@@ -55,7 +55,12 @@ class Step(NamedTuple):
 
 
 class Loss(NamedTuple):
-    """A loss to descend and its named parts to log; all are scalar tensors."""
+    """A loss to descend, a scalar tensor, and its named parts to log, each a mean over the rows of the batch.
+
+    parts: scalars; or (2,) for what only some rows have, such as an accuracy of those: its sum and their number, both
+        divided by all rows. The history tells the one over the other, each first averaged over the epoch; NaN where
+        no row had it.
+    """
 
     total: Tensor
     parts: Mapping[str, Tensor] = {}

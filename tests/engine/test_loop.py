@@ -93,6 +93,27 @@ class OneGroup(OnFixedRows):
         return [ParamGroup(list(self.model.get_submodule("head").parameters()))]
 
 
+class OfSomeRows(OnFixedRows):
+    """Logs the mean of the first input where it is above 1, which is so in some rows of some batches, or in none."""
+
+    def loss(self, step: Step, phase: str, progress: Progress) -> Loss:
+        total = super().loss(step, phase, progress).total
+        values = step.tensors["inputs"][:, 0]
+        having = (values > 1).double()
+        parts = {"large": torch.stack([(values * having).mean(), having.mean()]), "none": torch.zeros(2)}
+        return Loss(total, parts)
+
+
+def test_what_only_some_rows_have_is_averaged_over_these(line: TinyLine) -> None:
+    run, objective = quiet(), OfSomeRows(line, rows=12, batch=4)
+    assert any((rows > 1).any() for rows in objective.inputs[:, 0].split(4))
+    fit(objective, run, SGD)
+    history = run.shared.records.tables["history"]
+    values = objective.inputs[:, 0]
+    assert history["large"].tolist() == pytest.approx([float(values[values > 1].mean())] * 3)
+    assert history["none"].isna().all()
+
+
 def test_parameters_in_no_group_stay_as_they_are_and_need_no_gradient_meanwhile(line: TinyLine) -> None:
     line.body[0].bias.requires_grad_(False)
     before = weights(line)

@@ -283,17 +283,18 @@ class _Training:
 
     def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
         fabric = self.run.fabric
-        means = {name: (total / steps).item() for name, total in totals.items()}
+        means = {name: (total / steps).flatten().tolist() for name, total in totals.items()}
         if fabric.world_size > 1:
-            everywhere = fabric.all_reduce(torch.tensor(list(means.values())), reduce_op="mean")
-            means = dict(zip(means, cast(Tensor, everywhere).tolist()))
-        bad = [name for name, mean in means.items() if not math.isfinite(mean)]
+            numbers = torch.tensor([number for mean in means.values() for number in mean])
+            everywhere = iter(cast(Tensor, fabric.all_reduce(numbers, reduce_op="mean")).tolist())
+            means = {name: [next(everywhere) for _ in mean] for name, mean in means.items()}
+        bad = [name for name, mean in means.items() if not all(map(math.isfinite, mean))]
         if bad:
             raise RunError(
-                "The training", "finite losses", f"'{bad[0]}' became {means[bad[0]]} in epoch {epoch}",
+                "The training", "finite losses", f"'{bad[0]}' became {means[bad[0]][0]} in epoch {epoch}",
                 "Lower the learning rate or set schedule.clip_norm=1.0.",
             )  # fmt: skip
-        return means
+        return {name: _ratio(*mean) for name, mean in means.items()}
 
     def select(self, epoch: int) -> float:
         selector = self.run.selector
@@ -400,6 +401,10 @@ class _Training:
     def write_log(self) -> None:
         if self.run.writes:
             write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
+
+
+def _ratio(part: float, whole: float = 1.0) -> float:
+    return part / whole if whole else math.nan
 
 
 def _under(prefix: str, tensors: Mapping[str, Value]) -> dict[str, Value]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medgraft.errors import ModelError, ShapeError
 from medgraft.models import stain_cnn  # noqa: F401 - timm knows it once it is imported
 from medgraft.models.model import Model, no_source_head, register
+from medgraft.models.patch_tokens import as_map
 from medgraft.models.spec import ModelSpec
 from medgraft.types import JSON, Kind
 
@@ -99,6 +100,21 @@ class Classifier(Model):
             return encoded
         inner: Tensor = self.net.forward_head(self.net.forward_features(images), pre_logits=True)
         return inner.flatten(1)
+
+    def last_map(self, images: Tensor) -> Tensor:
+        """What features are pooled from: (B, C, H, W) to (B, D, h, w); of a ViT its patches without class token.
+
+        Raises:
+            ModelError: the network keeps no map of the image up to its head.
+
+        >>> import torch
+        >>> spec = ModelSpec(kind="encode", preparation={"size": (32, 48)})
+        >>> Classifier(spec, architecture="test_vit").last_map(torch.zeros(1, 3, 32, 48)).shape
+        torch.Size([1, 64, 2, 3])
+        """
+        self._check(images)
+        found = as_map(self.net, images, self.net.forward_features(images))
+        return super().last_map(images) if found is None else found
 
     def head_outputs(self, features: Tensor) -> Tensor:
         """The head alone: features (B, D) to logits (B, K)."""

@@ -96,6 +96,17 @@ class Model(nn.Module):
             "Use its inner model, or another model.",
         )
 
+    def last_map(self, images: Tensor) -> Tensor:
+        """What features are pooled from: (B, C, H, W) to (B, D, h, w), places as in the image.
+
+        Raises:
+            ModelError: the model has no such map.
+        """
+        raise ModelError(
+            type(self).__name__, "a last map of features, one vector per place",
+            "it gives none", "Use a timm network such as ViT, Swin or ResNet.",
+        )  # fmt: skip
+
     def head_outputs(self, features: Tensor) -> Tensor:
         """What the head makes of features: (B, D) to (B, K); classifiers only."""
         raise ModelError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+import torch
 from pydantic import Field as Setting
 from torch import Tensor, nn
 
@@ -16,8 +17,8 @@ from medgraft.engine.loop import History
 from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, SettingsError
-from medgraft.models.model import Model
+from medgraft.errors import DataError, SettingsError, ShapeError
+from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.pretraining_heads import PretrainingHeads
 from medgraft.models.regraft import regraft
 from medgraft.types import Kind
@@ -25,6 +26,8 @@ from medgraft.types import Kind
 logger = logging.getLogger(__name__)
 LOOKED_AT = 64
 """Images that are looked at before the training."""
+SHOWN = 6
+"""Images in the pictures that a training leaves."""
 COLLAPSED_RANK, COLLAPSED_DEVIATION = 1.5, 0.01
 """Features that fill fewer directions, or vary by a smaller share of what they did in the first epoch, are lost."""
 
@@ -104,6 +107,25 @@ class Pretraining(MethodSettings):
                     "Look at the files, and at `intensity` and `window` of the preparation.",
                 )  # fmt: skip
         return images
+
+    def stride(self, encoder: Model, images: Tensor) -> tuple[int, int]:
+        """Pixels of these images per place of the encoder's last map along each axis, and the map's channels.
+
+        Raises:
+            ModelError: the encoder has no such map.
+            ShapeError: its places do not cover images of this size exactly.
+        """
+        with torch.no_grad(), evaluation_mode(encoder):
+            found = encoder.last_map(images[:1])
+        (height, width), (rows, columns) = images.shape[2:], found.shape[2:]
+        stride = max(1, round(height / rows))
+        if (rows * stride, columns * stride) != (height, width):
+            raise ShapeError(
+                type(self).__name__, "images that the places of the network's last map cover exactly",
+                f"images of {height} x {width} give a map of {rows} x {columns}",
+                "Set `size` to multiples of the network's stride: 32 for Swin and most others, the patch for ViT.",
+            )  # fmt: skip
+        return stride, found.shape[1]
 
     def reuse_heads(self, model: Model, heads: Mapping[str, nn.Module]) -> None:
         """Give new heads the weights that an earlier training by this method left with the source model, in place.

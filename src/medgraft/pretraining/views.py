@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator
@@ -47,8 +48,19 @@ left and right may be what is asked; `tissue` (H&E): flips, quarter turns (squar
 and colours that change little, for they are part of the diagnosis.
 """
 
+_MILD = Augmentation.preset("none").model_copy(update={"crop": (0.67, 1.0)})
+MILD_VIEWS: dict[ViewName, Augmentation] = {
+    "scan": _MILD,
+    "tissue": _MILD.model_copy(update={"flip_horizontal": 0.5, "flip_vertical": 0.5, "quarter_turns": True}),
+    "dermoscopy": _MILD.model_copy(update={"flip_horizontal": 0.5, "flip_vertical": 0.5}),
+    "photograph": _MILD.model_copy(update={"flip_horizontal": 0.5}),
+}
+"""Crops of two thirds or more, for learning from what is hidden: `scan` without flips, `tissue` with flips and quarter
+turns (square images), `dermoscopy` with flips, `photograph` with left and right swapped in half of the images, as
+published for SimMIM."""
 
-def views(name: ViewName) -> Augmentation:
+
+def views(name: ViewName, among: Mapping[ViewName, Augmentation] = VIEWS) -> Augmentation:
     """Take a named set of random changes.
 
     Raises:
@@ -57,12 +69,12 @@ def views(name: ViewName) -> Augmentation:
     >>> views("scan").flip_horizontal, views("tissue").quarter_turns
     (0.0, True)
     """
-    if name not in VIEWS:
+    if name not in among:
         raise SettingsError(
             "Pre-training", f"views among {', '.join(get_args(ViewName))}", f"got {name!r}",
             "Choose one of these, or give an Augmentation.",
         )  # fmt: skip
-    return VIEWS[name]
+    return among[name]
 
 
 def uneven(changes: Augmentation) -> tuple[Augmentation, Augmentation]:
@@ -89,5 +101,11 @@ def _named(value: object) -> object:
     return views(value) if isinstance(value, str) else value  # type: ignore[arg-type]
 
 
+def _named_mild(value: object) -> object:
+    return views(value, MILD_VIEWS) if isinstance(value, str) else value  # type: ignore[arg-type]
+
+
 ViewsChoice = Annotated[Augmentation | None, BeforeValidator(_named), AfterValidator(_changing)]
 """A setting: an augmentation, the name of a set of views, or None for what suits the images."""
+MildViewsChoice = Annotated[Augmentation | None, BeforeValidator(_named_mild)]
+"""The same with milder views by these names; views that change nothing are allowed."""

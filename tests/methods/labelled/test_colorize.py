@@ -21,9 +21,9 @@ from medgraft.engine.run import Interrupted, Limit, Run, Shared
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import ModelError, SettingsError
 from medgraft.evidence import Evidence
+from medgraft.images.pictures import side_by_side_with_difference
 from medgraft.methods import Colorization, FineTune
 from medgraft.methods.labelled.colorize import LearnedColours
-from medgraft.methods.pictures import side_by_side_with_difference
 from medgraft.models.colorization import DECONV, ColorU, PixelShuffle
 from medgraft.models.colorized import Colorized, load_colorization, save_colorization
 from medgraft.models.model import Model

@@ -23,8 +23,8 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.supervised import Criterion, Supervised, refuse_balance
 from medgraft.errors import ModelError
+from medgraft.images.pictures import side_by_side_with_difference
 from medgraft.methods.graft import OnImages, PreparationChanges, graft
-from medgraft.methods.pictures import side_by_side_with_difference
 from medgraft.models.colorization import DECONV, RGB, ColorModule, ColorU, PixelShuffle
 from medgraft.models.colorized import BLOCK, Colorized, load_colorization
 from medgraft.models.losses import LossSettings, build_loss

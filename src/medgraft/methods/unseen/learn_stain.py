@@ -30,7 +30,7 @@ from medgraft.engine.stain_normalisers import LearnedNormaliser, to_grey
 from medgraft.errors import ShapeError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.dscsi import dscsi
-from medgraft.methods.pictures import side_by_side_with_difference
+from medgraft.images.pictures import side_by_side_with_difference
 from medgraft.methods.unseen.normalise_stain import check_numbers, check_source_model
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.stain_generator import PatchDiscriminator, StainGenerator

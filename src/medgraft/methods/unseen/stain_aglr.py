@@ -23,9 +23,9 @@ from medgraft.engine.stain_normalised import from_unit, to_unit
 from medgraft.errors import DataError, SettingsError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.hed import HEDJitter
+from medgraft.images.pictures import side_by_side
 from medgraft.images.preparation import Preparer
 from medgraft.methods.graft import AugmentationChoice
-from medgraft.methods.pictures import side_by_side
 from medgraft.methods.unseen.bias_labels import BiasLabels
 from medgraft.methods.unseen.erm import ERM, SourceImages
 from medgraft.models.model import Model, evaluation_mode

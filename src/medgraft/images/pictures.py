@@ -1,4 +1,4 @@
-"""Pictures that methods leave behind: some images in several versions."""
+"""Pictures of some images in several versions, as methods leave them behind."""
 
 from __future__ import annotations
 
@@ -8,11 +8,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medgraft.images.preparation import ValueRange
 from medgraft.images.resampling import resize
 
 LONGEST_SIDE = 96
 """Pixels of an image in a picture."""
 GAP = 2
+
+
+def as_colours(images: Tensor, value_range: ValueRange | None) -> Tensor:
+    """Prepared images as red, green and blue: grey ones, and the middle of neighbouring slices, alike in all three.
+
+    Args:
+        images: (N, C, H, W) float; all but 3 channels are grey: the middle one is shown.
+        value_range: the values of black and white (`Preparer.value_range`); None takes each image's own ends.
+
+    Returns: (N, 3, H, W) float32 in [0, 1], clipped.
+
+    >>> as_colours(torch.tensor([0.0, 4.0]).reshape(1, 1, 1, 2), None)[0, :, 0].tolist()
+    [[0.0, 1.0], [0.0, 1.0], [0.0, 1.0]]
+    """
+    low, high = ends(images, value_range)
+    unit = ((images - low) / (high - low).clamp(min=1e-12)).float().clamp(0.0, 1.0)
+    channels = unit.shape[1]
+    return unit if channels == 3 else unit[:, channels // 2, None].expand(-1, 3, -1, -1)
+
+
+def ends(images: Tensor, value_range: ValueRange | None) -> tuple[Tensor, Tensor]:
+    """Values of black and white, that broadcast with images (N, C, H, W); without a range, each image's own ends.
+
+    >>> [end.flatten().tolist() for end in ends(torch.tensor([[[[1.0, 3.0]]], [[[0.0, 2.0]]]]), None)]
+    [[1.0, 0.0], [3.0, 2.0]]
+    """
+    if value_range is None:
+        return images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    low, high = (torch.tensor(end).to(images).reshape(1, -1, 1, 1) for end in value_range)
+    return low, high
 
 
 def side_by_side(columns: Sequence[Tensor]) -> np.ndarray:
