@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 from medgraft.api.recipe import describe_method
 from medgraft.benchmarks.grid import Grid, MethodTable, combinations, over
 from medgraft.benchmarks.problems import at, dotted
-from medgraft.engine.method import Method
+from medgraft.engine.method import Method, learns_from_images_alone
 from medgraft.errors import SettingsError
 from medgraft.plugins import resolve_method
 from medgraft.types import JSON
@@ -79,6 +79,12 @@ def training_method(grid: Grid, method: str, settings: Mapping[str, Any]) -> Met
         SettingsError: unknown, or settings that it cannot use.
     """
     return resolve_method({"method": method, "settings": over(_defaults(grid, method), settings)})
+
+
+def pretrained(grid: Grid, source: str) -> bool:
+    """Whether a source model is trained on images without labels: as it is, it predicts nothing."""
+    train = grid.sources[source].train
+    return train is not None and learns_from_images_alone(training_method(grid, train.method, train.settings))
 
 
 def _baselines(grid: Grid) -> list[Candidate]:

@@ -211,7 +211,7 @@ def _source_model(cell: Cell, store: Store) -> Model:
 
 def _choose(cell: Cell, store: Store, stop: Stop, task: Task) -> Chosen:
     """Adapt with each of the settings in turn; validation chooses among them, as it chooses epochs."""
-    if task.target is not None:
+    if task.target is not None or cell.purpose == "train a source":
         return _best(cell, store, stop, task, store.scratch(cell.key))
     from medgraft.data.task import Task
     from medgraft.engine.method import check_leaks

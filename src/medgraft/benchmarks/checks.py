@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from medgraft.api.adaptation import check_task
 from medgraft.api.ranking import find_scorers
-from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, training_method
+from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, pretrained, training_method
 from medgraft.benchmarks.claims import claim_problems
+from medgraft.benchmarks.given import source_task
 from medgraft.benchmarks.grid import Grid, RankingTable, called, metric_of, sources_on, target_sites
 from medgraft.benchmarks.problems import at, dotted
 from medgraft.benchmarks.rows import SOURCE, TARGET, at_sites, open_data, within_budget
@@ -209,7 +210,7 @@ class Checks:
                     )
                 else:
                     with self.collected(f"{where}.train", called(cohort, self.grid.cohorts[cohort].source)):
-                        check_needs(Task(target=source), method)
+                        check_needs(source_task(source, method), method)
 
     def _check_participants(self) -> None:
         for name, table in self.grid.sources.items():
@@ -239,7 +240,9 @@ class Checks:
                 blank = table.model.startswith("random/")
                 unfit = model is not None and (blank or not serves(model, cohort))
                 if table.train is not None:
-                    unfit = self.source_cohorts[name].classes != cohort.classes
+                    unfit = self.source_cohorts[name].classes != cohort.classes or pretrained(
+                        self.grid, source
+                    )
                 if unfit:
                     self._refuse(
                         dotted("sources", source), "a trained model with the target's classes",

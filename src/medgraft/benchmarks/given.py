@@ -22,7 +22,7 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
     from medgraft.data.task import Task
 
     if cell.purpose == "train a source":
-        return Task(target=source_rows(cell))
+        return source_task(source_rows(cell), method_of(cell))
     if not sees_target(cell):
         return Task(source=source_rows(cell))
     target = at_sites(cohort, cell.target, TARGET)
@@ -32,6 +32,14 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
         budgeted = target.take([place for place, row in enumerate(target.table.index) if row in kept])
     wanted = wants_source(method_of(cell), cell.select) and cell.sites
     return Task(source=source_rows(cell) if wanted else None, target=budgeted)
+
+
+def source_task(rows: Cohort, method: Method) -> Task:
+    """What the method that trains a source model is given of the source sites: images alone where it needs no more."""
+    from medgraft.data.task import Task
+    from medgraft.engine.method import learns_from_images_alone
+
+    return Task(source=rows.unlabelled()) if learns_from_images_alone(method) else Task(target=rows)
 
 
 def sees_target(cell: Cell) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medgraft.api.recipe import describe_method, settings_of
-from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, training_method
+from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, candidates, pretrained, training_method
 from medgraft.benchmarks.cell import Cell, Purpose, name_of
 from medgraft.benchmarks.checks import Checks, serves
 from medgraft.benchmarks.given import data_of
@@ -167,7 +167,7 @@ class _Planner:
             "random/"
         )
         serves_as_it_is = (
-            self._same_classes(name)
+            self._same_classes(name) and not pretrained(self.grid, source)
             if needs is not None
             else serves(self.checks.models[source], self.checks.cohorts[name])
         )
@@ -255,6 +255,7 @@ class _Planner:
             select=None if purpose == "train a source" else select,
             oracle=oracle,
             scores_source=needs is not None
+            and not pretrained(self.grid, source)
             and purpose != "score"
             and not own_start
             and self._scores_source(name),
@@ -340,7 +341,7 @@ class _Planner:
             subject=f"{subject}, {amount}" if amount else subject,
             method=label,
             source=shown,
-            source_cohort=self._trained_on(name) if trained else "",
+            source_cohort=self._trained_on(name) if trained and not pretrained(grid, source) else "",
             cohort=called(self.names[name], sites),
             budget=budget,
             budget_by=grid.budget_by,

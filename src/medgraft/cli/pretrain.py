@@ -114,8 +114,9 @@ def pretrain(
 
 def _refuse_if_it_needs_more(method: Method) -> None:
     import medgraft.pretraining
+    from medgraft.engine.method import learns_from_images_alone
 
-    if "encode" not in method.kinds or method.needs.target or method.needs.source != {"images"}:
+    if not learns_from_images_alone(method):
         own = [getattr(medgraft.pretraining, name).name for name in medgraft.pretraining.__all__]
         raise SettingsError(
             "medgraft pretrain", f"a method that learns from images alone ({', '.join(own)})",

@@ -291,6 +291,14 @@ class Cohort:
             view._arrays = (self._arrays[0], None)
         return view
 
+    def unlabelled(self) -> Cohort:
+        """The same rows as images alone, of kind `encode`: what pre-training sees."""
+        view = self.only(self.fields - {"truth", "imperfect_boxes", "attributes"})
+        view.kind, view.classes = "encode", ()
+        if view.recipe is not None:
+            view.recipe["operations"][-1] = ["unlabelled", []]
+        return view
+
     def few(self, n: int, by: Literal["image", "patient"] = "image", seed: int = 0) -> Cohort:
         """Few labelled training rows; validation and test rows stay as they are.
 

@@ -10,7 +10,7 @@ from medgraft.types import JSON
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
 
-VIEWS = ("take", "at", "split", "only", "few", "fraction", "with_splits")
+VIEWS = ("take", "at", "split", "only", "unlabelled", "few", "fraction", "with_splits")
 """Operations that a recipe may name."""
 
 

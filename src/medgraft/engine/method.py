@@ -65,6 +65,18 @@ class Method(Protocol):
         ...
 
 
+def learns_from_images_alone(method: Method) -> bool:
+    """Whether a method pre-trains: it sees source images, neither labels nor a target, and returns an encoder.
+
+    >>> from medgraft.pretraining import BarlowTwins
+    >>> learns_from_images_alone(BarlowTwins())
+    True
+    """
+    needs = method.needs
+    seen = needs.source | needs.optional_source
+    return "encode" in method.kinds and seen == {"images"} and not needs.target | needs.optional_target
+
+
 class MethodSettings(BaseModel):
     """Base of the built-in methods: frozen, validated settings; learning lives in the model."""
 
