@@ -78,7 +78,7 @@ def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
         (["--weight", "1", "--weight", "1"], "one weight above 0 for each of 1 data sets"),
         (["--method", "fine_tune"], "a method that learns from images alone (barlow_twins"),
         (["--watch", "nowhere.csv"], "nowhere.csv does not exist"),
-        (["--set", "views=xray"], "views among scan, tissue, photograph"),
+        (["--set", "views=xray"], "views among scan, tissue, dermoscopy, photograph"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_leaves_nothing(

@@ -175,7 +175,7 @@ def test_views_are_crops_and_flips_only_where_left_and_right_do_not_matter() -> 
     assert MILD_VIEWS["scan"] == scan
     assert MILD_VIEWS["photograph"] == scan.model_copy(update={"flip_horizontal": 0.5})
     assert SimMIM(views=Augmentation.preset("none")).views_of(1) == Augmentation.preset("none")
-    with pytest.raises(SettingsError, match="views among scan, tissue, photograph"):
+    with pytest.raises(SettingsError, match="views among scan, tissue, dermoscopy, photograph"):
         SimMIM(views="xray")  # type: ignore[arg-type]
 
 
