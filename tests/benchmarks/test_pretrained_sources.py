@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from medgraft.benchmarks.benchmark import benchmark
 from medgraft.benchmarks.given import source_task
 from medgraft.benchmarks.grid import Grid
+from medgraft.cli.benchmark import replaced
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
 from medgraft.errors import SettingsError
@@ -60,3 +62,33 @@ def test_they_predict_nothing_as_they_are(grid: Callable[..., dict[str, Any]], t
     parts = grid(sources=sources, adapt=False, methods={})
     with pytest.raises(SettingsError, match="it has learned nothing about discs"):
         benchmark(Grid.model_validate(parts), tmp_path / "out")
+
+
+def test_their_images_may_be_of_other_data_without_labels_or_sites(
+    grid: Callable[..., dict[str, Any]], sites: Path, tmp_path: Path
+) -> None:
+    table = sites.parent / "unlabelled.csv"
+    pd.read_csv(sites).query("site == 'A'")[["image", "patient"]].to_csv(table, index=False)
+    cohorts = {
+        "discs": {
+            "data": str(sites), "targets": ["B"], "source_data": {"data": str(table), "kind": "encode"},
+        }
+    }  # fmt: skip
+    sources = {"twins": {"model": "random/test_resnet", "train": TWINS}}
+    evidence = benchmark(Grid.model_validate(grid(cohorts=cohorts, sources=sources)), tmp_path / "out")
+    assert set(evidence.tables["grid"]["state"]) == {"finished"}
+
+    supervised = {"net": {"model": "random/test_resnet", "train": {}}}
+    with pytest.raises(SettingsError, match="train sources on their images alone"):
+        benchmark(Grid.model_validate(grid(cohorts=cohorts, sources=supervised)), tmp_path / "other")
+
+
+def test_parts_of_a_file_are_replaced_on_the_command_line(tmp_path: Path, sites: Path) -> None:
+    (tmp_path / "grid.toml").write_text(
+        'name = "x"\nseeds = [0]\nbudgets = [2]\n[cohorts.discs]\ndata = "nowhere.csv"\ntargets = ["B"]\n'
+        '[sources.net]\nmodel = "random/test_resnet"\n[methods.pixels]\nmethod = "simple_baseline"\n'
+    )
+    values = replaced(tmp_path / "grid.toml", [f"cohorts.discs.data={sites}", "seeds=[3, 4]"])
+    assert values["cohorts"]["discs"] == {"data": str(sites), "targets": ["B"]}
+    assert (values["seeds"], values["name"]) == ([3, 4], "x")
+    assert Grid.model_validate(values).cohorts["discs"].data == str(sites)

@@ -94,8 +94,9 @@ class Checks:
 
     def source(self, name: str) -> Cohort | None:
         """The source rows of a cohort that was opened; None where it names no source."""
-        sites = self.grid.cohorts[name].source
-        return at_sites(self.source_cohorts[name], sites, SOURCE) if sites else None
+        table = self.grid.cohorts[name]
+        named = table.source or table.source_data is not None
+        return at_sites(self.source_cohorts[name], table.source, SOURCE) if named else None
 
     def _check_cohort(self, name: str) -> None:
         table, where = self.grid.cohorts[name], dotted("cohorts", name)
@@ -120,10 +121,10 @@ class Checks:
                         f"it got {site!r}{nearest(site, known)}",
                         "Correct it.",
                     )
-        if opened["source"].kind != cohort.kind:
+        if opened["source"].kind != cohort.kind and not self._images_of_source_alone():
             self._refuse(
                 f"{where}.source_data", f"data of the kind '{cohort.kind}', as the target's",
-                f"it is '{opened['source'].kind}'", "Choose others.",
+                f"it is '{opened['source'].kind}'", "Choose others, or train sources on their images alone.",
             )  # fmt: skip
         if cohort.kind not in SCORED or "truth" not in cohort.fields:
             self._refuse(
@@ -148,6 +149,17 @@ class Checks:
                 f"it is {metric!r}",
                 "Choose one of these.",
             )
+
+    def _images_of_source_alone(self) -> bool:
+        """Whether nothing looks at the truth of source rows: their kind does not matter then."""
+        trained = [name for name, table in self.grid.sources.items() if table.train is not None]
+        try:
+            if not all(pretrained(self.grid, name) for name in trained):
+                return False
+        except SettingsError:  # told where sources are checked
+            return False
+        needs = [candidate.method.needs for candidate in self.candidates]
+        return all("truth" in need.target and not need.source | need.optional_source for need in needs)
 
     def _check_rows(self, name: str, where: str) -> None:
         """Splits, budgets and leaks."""

@@ -30,7 +30,7 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
     if cell.oracle and cell.budget is not None:  # it sees all validation labels, and that is what it is for
         kept = set(budgeted.table.index) | set(target.split("validation").table.index)
         budgeted = target.take([place for place, row in enumerate(target.table.index) if row in kept])
-    wanted = wants_source(method_of(cell), cell.select) and cell.sites
+    wanted = wants_source(method_of(cell), cell.select) and has_source(cell)
     return Task(source=source_rows(cell) if wanted else None, target=budgeted)
 
 
@@ -46,11 +46,16 @@ def sees_target(cell: Cell) -> bool:
     """False where neither the method nor the rule that selects for it looks at the target: one model serves all."""
     needs = method_of(cell).needs
     by_target = cell.oracle or cell.select not in (None, "last", "source_validation")
-    return bool(needs.target or needs.optional_target or by_target or not cell.sites)
+    return bool(needs.target or needs.optional_target or by_target or not has_source(cell))
+
+
+def has_source(cell: Cell) -> bool:
+    """Whether the grid names source rows: sites, or other data."""
+    return bool(cell.sites) or cell.source_data is not None
 
 
 def source_rows(cell: Cell) -> Cohort:
-    """All rows of the source sites."""
+    """All rows of the source sites; of other data without sites, all rows."""
     return at_sites(open_data(cell.source_data or cell.data), cell.sites, SOURCE)
 
 

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from medgraft.cli.settings import merge_settings, parse_settings
 
 if TYPE_CHECKING:
     from medgraft.benchmarks.stop import Stop
@@ -20,6 +22,12 @@ def benchmark(
     grid: Annotated[Path, typer.Argument(help="TOML file: cohorts, sources, methods, budgets, seeds.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for results; without it, one named as the file, beside it.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Replace a part of the file, e.g. cohorts.films.data=/data/films (repeatable)."
+        ),
     ] = None,
     runner: Annotated[
         str, typer.Option(help="local (this process), pool (several processes) or ray.")
@@ -47,10 +55,11 @@ def benchmark(
     from medgraft.reports import report
 
     folder = out or grid.with_suffix("")
+    asked = replaced(grid, settings) if settings else grid
     stop = Stop()
     with stopped_politely(stop):
         evidence = compute(
-            grid,
+            asked,
             folder,
             runner=runner,
             workers=workers,
@@ -61,7 +70,7 @@ def benchmark(
             tell=typer.echo if sys.stdout.isatty() and not quiet else None,
             stop=stop,
         )
-    known, _ = parse_grid(grid)
+    known, _ = parse_grid(asked)
     page = None
     if not evidence.facts.empty and known is not None:
         page = report(evidence, folder / "report.html", title=known.name)
@@ -104,6 +113,15 @@ def _count_failed(evidence: Evidence) -> str:
 
 def _count_unscored(evidence: Evidence) -> int:
     return sum("could not be scored on" in warning for warning in evidence.warnings)
+
+
+def replaced(path: Path, settings: list[str]) -> dict[str, Any]:
+    """A grid file with parts in the place of its own; paths among them are relative to the current folder."""
+    from medgraft.benchmarks.grid import read_grid
+
+    values = read_grid(path).model_dump(mode="json", exclude_unset=True)
+    merge_settings(values, parse_settings(settings))
+    return values
 
 
 def _print_summary(evidence: Evidence) -> None:
