@@ -2,8 +2,8 @@
 
 Run: python benchmarks/skin_tone_agreement.py [--each 50] [--side 96]
 So many simulated lesions on skin of each of the six types, the same people and lesions under every condition, are
-labelled in three ways: by the lightest of eight boxes at the border as published (`published`), by ours, which passes
-over boxes that are grey or blue (`ours`), and by all pixels of skin's colour (`whole skin`, YCbCr). Printed are the
+labelled in three ways: by the lightest of eight boxes at the border as published (`published`), by ours, which leaves
+out pixels that are grey or blue (`ours`), and by all pixels of skin's colour (`whole skin`, YCbCr). Printed are the
 shares that are exact, exact or one step away (the published score), and unknown (which counts as wrong), and the mean
 signed step over the others: above 0 skin is called too dark. Borders are painted on the photographs without hair.
 """

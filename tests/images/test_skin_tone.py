@@ -117,6 +117,45 @@ def test_one_blue_box_makes_no_skin_light() -> None:
     assert tone.angle == pytest.approx(math.degrees(math.atan((50.84489 - 50) / 27.41170)), abs=1e-3)
 
 
+def cut(colour: tuple[int, int, int], rows: int) -> np.ndarray:
+    """Type 6 skin; every box of 20 rows begins with so many rows of a colour."""
+    image = plain((160, 110, 75), 256)
+    for box in module._boxes(256, 256):
+        image[box.top : box.top + rows, box.left : box.right] = colour
+    return image
+
+
+@pytest.mark.parametrize("colour", [GREY, (200, 200, 200), (120, 130, 150), (0, 0, 0)])
+@pytest.mark.parametrize("rows", [1, 6, 9])
+def test_grey_that_cuts_every_box_leaves_the_angle_of_the_skin(
+    colour: tuple[int, int, int], rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "remove_hair", lambda image: image)  # takes thin strips for hair
+    tone = skin_tone_at_border(cut(colour, rows))
+    assert tone.fitzpatrick == 6 and tone.box == module._boxes(256, 256)[0]
+    assert tone.angle == pytest.approx(math.degrees(math.atan((50.84489 - 50) / 27.41170)), abs=1e-3)
+
+
+def test_a_box_of_which_half_is_grey_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "remove_hair", lambda image: image)
+    assert skin_tone_at_border(cut(GREY, 10)).fitzpatrick is None
+    half = np.array([[[60.0, 9.0, 2.29], [70.0, 8.0, 2.31]], [[50.0, 10.0, 20.0], [90.0, 9.0, -5.0]]])
+    assert np.isnan(module._skin_colour(half)).all()
+    most = np.concatenate([half, [[[30.0, 12.0, 7.69], [30.0, 12.0, 10.0]]]])  # four of six
+    assert module._skin_colour(most).tolist() == pytest.approx([45.0, 10.5, 10.0])
+
+
+@pytest.mark.parametrize("share", [0.05, 0.07])
+def test_a_grey_frame_that_cuts_boxes_does_not_make_skin_lighter(share: float) -> None:
+    image = plain(TAN, 256)
+    width = round(256 * share)
+    framed = np.full_like(image, 128)
+    framed[width:-width, width:-width] = image[width:-width, width:-width]
+    tone = skin_tone_at_border(framed)
+    assert tone.angle == pytest.approx(skin_tone_at_border(image).angle, abs=1e-6)
+    assert skin_tone_at_border(framed, as_published=True).angle > tone.angle + 1
+
+
 def test_the_lightest_box_is_chosen() -> None:
     for number, box in enumerate(module._boxes(128, 96)):
         image = np.full((128, 96, 3), (110, 75, 50), np.uint8)

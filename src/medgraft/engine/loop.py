@@ -19,12 +19,14 @@ from torch.optim import Optimizer
 from medgraft.engine import checkpoint, optimizers, randomness
 from medgraft.engine.checkpoint import Saved
 from medgraft.engine.distributed import refuse_disagreement, shard, synchronise_buffers
+from medgraft.engine.epoch_means import epoch_means
 from medgraft.engine.memory_order import channels_last, put_channels_last
 from medgraft.engine.objective import Objective
 from medgraft.engine.progress import Advance, progress_bar
 from medgraft.engine.run import CHECKPOINTS, Run
 from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_scores, schedules_per_phase
 from medgraft.engine.tensorboard import EventFile
+from medgraft.engine.throughput import Throughput
 from medgraft.engine.update_sizes import UpdateSizes
 from medgraft.engine.watch import WATCHED, Watch
 from medgraft.errors import RunError
@@ -113,9 +115,7 @@ class _Training:
         self.wrapped = run.fabric.setup_module(objective)
         self.names: dict[Tensor, str] = {parameter: name for name, parameter in objective.named_parameters()}
         self.optimizers: dict[str, dict[OptimizerName, Optimizer]] = {phase: {} for phase in objective.phases}
-        self.loaded: dict[
-            str, tuple[dict[str, Tensor], JSON]
-        ] = {}  # history of optimisers, until they are built
+        self.loaded: dict[str, tuple[dict[str, Tensor], JSON]] = {}  # of optimisers, until they are built
         self.rows: list[JSON] = []
         self.step = 0
         self.best: dict[str, Tensor] | None = None
@@ -187,12 +187,14 @@ class _Training:
             self.prepare_optimizers(epoch)
             objective.train()
             totals: dict[str, Tensor] = {}
-            for step in itertools.islice(steps, self.steps_per_epoch):
+            throughput = Throughput()
+            for step in throughput.watch(itertools.islice(steps, self.steps_per_epoch)):
                 self.train_step(step, Progress(epoch, self.epochs, self.step), totals)
                 self.step += 1
                 run.raise_if_stopped()
         objective.eval()
-        means = self.average(totals, max(1, self.step - first_step), epoch)
+        means = epoch_means(totals, max(1, self.step - first_step), epoch, run.fabric)
+        pace = throughput.tell()  # the means have waited for the accelerator
         synchronise_buffers(run.fabric, objective)
         if self.updates is not None:
             self.updates.end_epoch()
@@ -204,7 +206,7 @@ class _Training:
         )
         self.write_log()
         told = "" if math.isnan(score) else f"  score {score:.3f}"
-        advance(f"loss {means.get('loss', math.nan):.3f}{told}{self.look(epoch + 1)}")
+        advance(f"loss {means.get('loss', math.nan):.3f}{told}{self.look(epoch + 1)}  {pace}")
 
     def look(self, epoch: int) -> str:
         """Let the watch see the model after so many epochs; what it has to tell."""
@@ -280,21 +282,6 @@ class _Training:
         elif self.first_memory is not None and not self.rows and phase == self.objective.phases[0]:
             restore_history(self.first_memory, optimizer, self.objective.model)
         return cast(Optimizer, self.run.fabric.setup_optimizers(optimizer))
-
-    def average(self, totals: dict[str, Tensor], steps: int, epoch: int) -> dict[str, float]:
-        fabric = self.run.fabric
-        means = {name: (total / steps).flatten().tolist() for name, total in totals.items()}
-        if fabric.world_size > 1:
-            numbers = torch.tensor([number for mean in means.values() for number in mean])
-            everywhere = iter(cast(Tensor, fabric.all_reduce(numbers, reduce_op="mean")).tolist())
-            means = {name: [next(everywhere) for _ in mean] for name, mean in means.items()}
-        bad = [name for name, mean in means.items() if not all(map(math.isfinite, mean))]
-        if bad:
-            raise RunError(
-                "The training", "finite losses", f"'{bad[0]}' became {means[bad[0]][0]} in epoch {epoch}",
-                "Lower the learning rate or set schedule.clip_norm=1.0.",
-            )  # fmt: skip
-        return {name: _ratio(*mean) for name, mean in means.items()}
 
     def select(self, epoch: int) -> float:
         selector = self.run.selector
@@ -401,10 +388,6 @@ class _Training:
     def write_log(self) -> None:
         if self.run.writes:
             write_text(Path(str(self.run.folder)) / "log.csv", pd.DataFrame(self.rows).to_csv(index=False))
-
-
-def _ratio(part: float, whole: float = 1.0) -> float:
-    return part / whole if whole else math.nan
 
 
 def _under(prefix: str, tensors: Mapping[str, Value]) -> dict[str, Value]:

@@ -137,13 +137,15 @@ def skin_tone_at_border(
 ) -> SkinTone:
     """Estimate the tone of a picture of a lesion from the lightest of eight boxes near its border.
 
-    Hair is removed, L* and b* are averaged in each box, and the box with the highest angle wins. Boxes that are grey or
-    blue (a ruler, a frame, gel, a cloth) are passed over.
+    Hair is removed, L* and b* are averaged in each box, and the box with the highest angle wins. Grey and
+    blue pixels (a ruler, a frame, gel, a cloth) are left out, and boxes that keep no more than half of their pixels are
+    passed over.
 
     Args:
         image: (H, W, 3) uint8, red, green, blue, sides of at least 32. Larger ones are shrunk to 256 first.
         thresholds: see `fitzpatrick_type`.
-        as_published: no box is passed over, see `typology_angle`: one grey box makes the image type 1.
+        as_published: no pixel is left out and no box passed over, see `typology_angle`: one grey box makes the image
+            type 1.
 
     Returns: type, angle and box in the image's own pixels; unknown if every box was passed over.
 
@@ -161,7 +163,8 @@ def skin_tone_at_border(
     colours = lab(remove_hair(_shrunk(_checked("skin_tone_at_border", image))))
     angles = []
     for box in _boxes(*colours.shape[:2]):
-        lightness, _, yellowness = colours[box.top : box.bottom, box.left : box.right].mean(axis=(0, 1))
+        inside = colours[box.top : box.bottom, box.left : box.right]
+        lightness, _, yellowness = inside.mean(axis=(0, 1)) if as_published else _skin_colour(inside)
         angles.append(typology_angle(lightness, yellowness, as_published=as_published))
     if all(math.isnan(angle) for angle in angles):
         return SkinTone(None, math.nan)
@@ -266,6 +269,14 @@ def _boxes(height: int, width: int) -> list[Box]:
         (height * top, height * bottom, width * left, width * right) for top, bottom, left, right in BOXES
     )
     return [Box(*(math.floor(edge + 0.5) for edge in each)) for each in edges]
+
+
+def _skin_colour(colours: np.ndarray) -> np.ndarray:
+    """The mean (3,) of the colours (H, W, 3) in CIELAB that are as yellow as skin; NaN unless most of them are."""
+    skin = colours[colours[..., 2] >= LEAST_YELLOWNESS]
+    most = 2 * len(skin) > colours[..., 2].size
+    mean: np.ndarray = skin.mean(axis=0) if most else np.full(3, np.nan)
+    return mean
 
 
 def _middle(values: np.ndarray) -> float:
