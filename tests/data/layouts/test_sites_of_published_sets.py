@@ -15,7 +15,11 @@ from tests.data.layouts.test_iseg2019 import iseg2019
 from tests.data.layouts.test_isic import isic2019, isic2020
 from tests.data.layouts.test_mnms import mnms
 from tests.data.layouts.test_prostate import prostate
+from tests.data.layouts.test_rsna_embolism import rsna_embolism
+from tests.data.layouts.test_rsna_pneumonia import rsna_pneumonia
+from tests.data.layouts.test_shenzhen import shenzhen
 from tests.data.layouts.test_tupac import tupac
+from tests.data.layouts.test_vindr_cxr import vindr_cxr
 
 from medgraft.data.checks import check
 from medgraft.data.cohort import Cohort
@@ -45,9 +49,12 @@ def test_each_set_is_told_from_the_others(tmp_path: Path) -> None:
     assert find_layout(tmp_path / "empty") is None
     names = []
     patches = (camelyon17, tupac, fitzpatrick17k, isic2019, isic2020)
-    for make in (cc359, prostate, mnms, fets2021, iseg2019, *patches):
+    films = (shenzhen, vindr_cxr, rsna_pneumonia, rsna_embolism)
+    for make in (cc359, prostate, mnms, fets2021, iseg2019, *patches, *films):
         folder = make(tmp_path / make.__name__)
         assert [layout.name for layout in LAYOUTS if layout.recognises(folder)] == [find_layout(folder).name]
         names.append(find_layout(folder).name)
     assert names[:5] == ["CC359", "the six-site prostate set", "M&Ms", "FeTS 2021", "iSeg-2019"]
-    assert names[5:] == ["Camelyon17-WILDS", "TUPAC16 mitoses", "Fitzpatrick17k", "ISIC", "ISIC"]
+    assert names[5:10] == ["Camelyon17-WILDS", "TUPAC16 mitoses", "Fitzpatrick17k", "ISIC", "ISIC"]
+    radiology = ["the Shenzhen chest films", "VinDr-CXR", "RSNA Pneumonia", "RSNA-STR Pulmonary Embolism"]
+    assert names[10:] == radiology

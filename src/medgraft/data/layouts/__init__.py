@@ -19,7 +19,11 @@ from medgraft.data.layouts import (
     medmnist,
     mnms,
     prostate,
+    rsna_embolism,
+    rsna_pneumonia,
+    shenzhen,
     tupac,
+    vindr_cxr,
 )
 from medgraft.data.layouts.published_table import header_of
 from medgraft.data.opened import Opened
@@ -61,6 +65,10 @@ LAYOUTS = (
     Layout("TUPAC16 mitoses", tupac.recognises, tupac.owns, tupac.read),
     Layout("Fitzpatrick17k", fitzpatrick17k.recognises, fitzpatrick17k.owns, fitzpatrick17k.read),
     Layout("ISIC", isic.recognises, isic.owns, isic.read),
+    Layout("the Shenzhen chest films", shenzhen.recognises, shenzhen.owns, shenzhen.read),
+    Layout("VinDr-CXR", vindr_cxr.recognises, vindr_cxr.owns, vindr_cxr.read),
+    Layout("RSNA Pneumonia", rsna_pneumonia.recognises, rsna_pneumonia.owns, rsna_pneumonia.read),
+    Layout("RSNA-STR Pulmonary Embolism", rsna_embolism.recognises, rsna_embolism.owns, rsna_embolism.read),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medgraft.errors import DataError
 
@@ -101,11 +101,34 @@ def find_images(path: Path, table: Path, names: Sequence[str], levels: int = 2) 
 
 def missing_files(path: Path, files: Sequence[str]) -> list[str]:
     """Those of many files below a folder that are not there, from one listing of each folder."""
-    there: dict[PurePosixPath, set[str]] = {}
-    for folder in {PurePosixPath(file).parent for file in files}:
+    places = [file.rpartition("/") for file in files]
+    there: dict[str, set[str]] = {}
+    for folder in {folder for folder, _, _ in places}:
         place = path / folder
         there[folder] = set(os.listdir(place)) if place.is_dir() else set()
-    return [file for file in files if PurePosixPath(file).name not in there[PurePosixPath(file).parent]]
+    return [file for file, (folder, _, name) in zip(files, places) if name not in there[folder]]
+
+
+def refuse_absent(path: Path, table: Path, files: Sequence[str], needs: str) -> None:
+    """Name the first row of a table whose file is not there by its number alone: file names may tell patients.
+
+    Args:
+        path: what the files are relative to.
+        table: the table.
+        files: one for each row; several rows may have the same.
+        needs: where they are to be.
+
+    Raises:
+        DataError: with how many of the files are not there.
+    """
+    missing = set(missing_files(path, files))
+    if missing:
+        row = next(row for row, file in enumerate(files, start=1) if file in missing)
+        raise DataError(
+            f"The table {table}", needs,
+            f"{len(missing)} of {len(set(files))} are not there, the first in row {row}",
+            "Unpack or download them into the folder, or remove these rows from the table.",
+        )  # fmt: skip
 
 
 def refuse_missing(path: Path, files: Iterable[str], needs: str, do: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
@@ -14,6 +15,8 @@ from medgraft.errors import DataError
 
 LONGEST_HEADER = 10_000
 """Characters; more is no header."""
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+"""Of a file or folder."""
 
 
 def header_of(path: Path) -> list[str]:
@@ -92,6 +95,20 @@ def refuse_cells(
         row, cell = next((row, cell) for row, cell in enumerate(cells, start=1) if cell in odd)
         got = f"row {row} has {cell!r} in '{column}'"
         raise DataError(f"The table {path}", needs, got, "Correct the cell or remove the row.")
+
+
+def refuse_names(path: Path, column: str, cells: Sequence[str]) -> None:
+    """Name the first row of a column that names no file, by its number alone: it may tell a patient.
+
+    Raises:
+        DataError: with what is needed.
+    """
+    odd = {cell for cell in set(cells) if re.fullmatch(NAME, cell) is None}
+    if odd:
+        row = next(row for row, cell in enumerate(cells, start=1) if cell in odd)
+        raise _misfit(
+            path, f"letters, digits, dots and hyphens in '{column}'", f"row {row} has none or others"
+        )
 
 
 def refuse_repeats(path: Path, images: Sequence[str]) -> None:
