@@ -53,6 +53,21 @@ def test_an_encoder_is_left_and_what_was_watched(tmp_path: Path) -> None:
     assert again.exit_code == 0, again.output
 
 
+def test_labels_and_their_names_are_left_alone(tmp_path: Path) -> None:
+    """A file beside the table names kind and classes of what is not asked for here; test rows train nothing."""
+    table = data_set(tmp_path / "a", 10)
+    rows = pd.read_csv(table).assign(split=["train"] * 8 + ["test"] * 2)
+    rows.to_csv(table, index=False)
+    table.with_suffix(".toml").write_text('kind = "classify"\nclasses = ["a", "b"]\n')
+    done = call(table, "--out", tmp_path / "run", "--source", "random/test_resnet", *SHORT)
+    assert done.exit_code == 0, done.output
+    assert "Trained on 8 rows" in done.output
+    page = tmp_path / "run.html"
+    reported = CliRunner().invoke(app, ["report", str(tmp_path / "run"), "--out", str(page)])
+    assert reported.exit_code == 0, reported.output
+    assert "Learning curves" in page.read_text() or "training loss" in page.read_text()
+
+
 def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
     tables = data_set(tmp_path / "a", 4), data_set(tmp_path / "bb", 8)
     out = tmp_path / "deep" / "run"
@@ -76,7 +91,7 @@ def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
     ("words", "told"),
     [
         (["--weight", "1", "--weight", "1"], "one weight above 0 for each of 1 data sets"),
-        (["--method", "fine_tune"], "a method that learns from images alone (barlow_twins"),
+        (["--method", "fine_tune"], "a method that learns from images alone ("),
         (["--watch", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--set", "views=xray"], "views among scan, tissue, dermoscopy, photograph"),
     ],

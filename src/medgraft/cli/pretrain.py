@@ -104,7 +104,8 @@ def pretrain(
         table.parent.mkdir(parents=True, exist_ok=True)
         images = pool_images(cohorts, table, weights=weight or None, seed=seed)
     else:
-        (images,) = cohorts
+        (whole,) = cohorts
+        images = whole.split("train") if whole.has_splits else whole
     use_threads(threads)
     with stopped_by_sigterm(run.shared):
         adapt(source, Task(source=images), resolved, run, architecture=architecture, command=words())

@@ -46,7 +46,8 @@ def read_manifest(
             class; or a published data set as it was unpacked (`docs/layouts.md`). NAME.toml beside NAME.csv, or
             medgraft.toml in a folder, may hold kind, classes, uncertain, name and notes.
         kind: what the truth is; needed where the table has several kinds of it.
-        classes: names in output order; None takes those that occur (masks: background and numbers).
+        classes: names in output order; None takes those that occur (masks: background and numbers). Of kind `encode`
+            there are none.
         uncertain: what -1 becomes in label columns: ignore, zeros, ones or smooth (0.7); None takes the sidecar's,
             else ignore.
 
@@ -69,7 +70,7 @@ def read_manifest(
             "Correct it.",
         )
     table = _only_this_kind(_with_unlabelled(opened) if kind == "encode" else opened.table, kind)
-    names = [str(name) for name in classes or opened.sidecar.get("classes") or ()]
+    names = [] if kind == "encode" else [str(name) for name in classes or opened.sidecar.get("classes") or ()]
     names = names or _infer_classes(table, kind, opened.root)
     _refuse_classes(table, kind, names, path)
     return Cohort(

@@ -40,7 +40,7 @@ from medgraft.reports.sentences import comparison_sentences, distance_note, head
 from medgraft.reports.site_clusters import LEGEND, site_clusters
 from medgraft.reports.stains import SPREAD, stain_comparisons
 from medgraft.reports.subgroups import subgroup_tables
-from medgraft.reports.training import learning_curves, recorded_tables, regraft_plans
+from medgraft.reports.training import HISTORY, learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.updates import update_charts
 from medgraft.reports.watched_features import feature_charts
 from medgraft.reports.wording import describe_score, in_order
@@ -109,9 +109,11 @@ def refuse_no_facts(evidence: Evidence) -> None:
 
     Raises:
         DataError: it holds no facts, nor a grid (of which every cell may have failed), nor a ranking of sources, nor
-            features that were followed, nor stains that were compared.
+            features that were followed, nor stains that were compared, nor the history of a training.
     """
-    if evidence.facts.empty and not {"grid", RANKING, PERFORMANCE, POINTS, SPREAD} & set(evidence.tables):
+    trained = any(name.startswith(HISTORY) for name in evidence.tables)
+    shown = trained or bool({"grid", RANKING, PERFORMANCE, POINTS, SPREAD} & set(evidence.tables))
+    if evidence.facts.empty and not shown:
         raise DataError(
             "report",
             "evidence with facts",

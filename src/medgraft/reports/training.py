@@ -17,10 +17,12 @@ from medgraft.reports.selection.source_selection import TABLES as SELECTION_TABL
 from medgraft.reports.stains import COLUMNS as STAINS
 
 OUTCOMES = ("adapted", "new", "dropped", "loaded")
+HISTORY = "history/"
+"""Tables of this name tell how a training went."""
 KNOWN = (
     "predictions/",
     "scores/",
-    "history/",
+    HISTORY,
     "classes/",
     "plan/",
     "updates/",

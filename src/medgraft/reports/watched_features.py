@@ -16,8 +16,9 @@ OF_VIEWS = {
     "effective_rank": "effective rank",
     "alignment": "alignment",
     "uniformity": "uniformity",
+    "accuracy_permuted": "cells in place",
 }
-"""Columns of a history that tell of the features of its batches, and what they are called."""
+"""Columns of a history that tell what is learned from its batches besides the loss, and what they are called."""
 
 
 class FeatureCourse(NamedTuple):
