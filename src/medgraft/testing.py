@@ -159,7 +159,7 @@ def _adapted(method: Method, source: Model, run: Run | None = None, task: Task |
     return adapt(source, task or _task(source.spec.kind), method, run)
 
 
-def _source(kind: Kind, architecture: str | None) -> Model:
+def _source(kind: Kind, architecture: str | None = None) -> Model:
     with seeded("source", kind):
         return _remembering(make_model(kind, channels=RGB, architecture=architecture))
 
@@ -334,7 +334,7 @@ def _classes_are_the_targets(method: Method, source: Model) -> None:
         )
 
 
-def _two_processes_equal_one(method: Method, architecture: str | None) -> str:
+def _two_processes_equal_one(method: Method, architecture: str | None = None) -> str:
     """Equal to one process where the losses are means over rows and no norm looks at the batch; else repeatable."""
     kind: Kind = "segment" if "segment" in method.kinds else sorted(method.kinds)[0]
     with seeded("source", kind):

@@ -367,7 +367,8 @@ def test_keeps_the_promises_of_a_method(kind: type[LearnedStain], monkeypatch: p
     monkeypatch.setattr(testing, "make_cohort", coloured_cohort)
     method = small(kind, epochs=2, width=4)
     assert len(check_method(method)) == 3 * 8
-    adapted, plain = testing._adapted(method, "classify"), testing._source("classify")
+    plain = testing._source("classify")
+    adapted = testing._adapted(method, plain)
     cohort = coloured_cohort("classify", "B")
     told, untouched = (mg.predict(model, cohort).filter(like="p_") for model in (adapted, plain))
     assert not np.allclose(told, untouched)

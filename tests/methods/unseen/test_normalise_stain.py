@@ -288,8 +288,8 @@ def test_keeps_them_in_colour(settings: dict[str, str], monkeypatch: pytest.Monk
     monkeypatch.setattr(testing, "make_cohort", coloured_cohort)
     method = NormaliseStain(**settings)  # type: ignore[arg-type]
     assert len(check_method(method)) == 3 * 8
-    adapted = testing._adapted(method, "classify")
     plain = testing._source("classify")
+    adapted = testing._adapted(method, plain)
     cohort = coloured_cohort("classify", "B")
     told, untouched = (mg.predict(model, cohort).filter(like="p_") for model in (adapted, plain))
     assert not np.allclose(told, untouched)
