@@ -74,7 +74,13 @@ def test_a_cell_that_always_dies_fails_alone(mixed, plugin, tmp_path):
 def test_a_pool_that_is_stopped_leaves_no_process_and_continues(grid, plugin, tmp_path):
     some = grid(methods={"waits": {"method": "wait", "settings": {"seconds": 2.0}}}, seeds=[0, 1])
     stop = Stop()
-    threading.Thread(target=lambda: (time.sleep(8), stop.ask()), daemon=True).start()
+
+    def ask_after_the_first_result() -> None:
+        while not results(tmp_path / "out"):
+            time.sleep(0.02)
+        stop.ask()
+
+    threading.Thread(target=ask_after_the_first_result, daemon=True).start()
     with pytest.raises(Interrupted):
         mg.benchmark(some, tmp_path / "out", runner="pool", workers=2, stop=stop)
     assert not workers_of(tmp_path / "out")
