@@ -35,4 +35,4 @@ def test_the_command_in_their_head_names_every_path(path: Path) -> None:
     values = replaced(path, words)
     for name, table in values["cohorts"].items():
         places = [table["data"], *([table["source_data"]["data"]] if "source_data" in table else [])]
-        assert all(place.startswith("/data/") for place in places), name
+        assert all(place.startswith(("/data/", "phantoms/")) for place in places), name
