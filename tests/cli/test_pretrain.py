@@ -87,6 +87,14 @@ def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+def test_a_pool_that_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
+    tables = data_set(tmp_path / "a", 4), data_set(tmp_path / "bb", 4)
+    (tmp_path / "bb" / "2.png").unlink()
+    wrong = call(*tables, "--out", tmp_path / "run", "--source", "random/test_resnet", *SHORT)
+    assert wrong.exit_code != 0 and "2.png" in wrong.output
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "bb"}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

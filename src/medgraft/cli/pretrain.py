@@ -99,16 +99,20 @@ def pretrain(
     _refuse_if_it_needs_more(resolved)
     activate()
     cohorts = [read_manifest(manifest, kind="encode") for manifest in manifests]
+    table = out.with_name(f"{out.name}.images.csv")
     if len(cohorts) > 1 or weight:
-        table = out.with_name(f"{out.name}.images.csv")
         table.parent.mkdir(parents=True, exist_ok=True)
         images = pool_images(cohorts, table, weights=weight or None, seed=seed)
     else:
         (whole,) = cohorts
         images = whole.split("train") if whole.has_splits else whole
     use_threads(threads)
-    with stopped_by_sigterm(run.shared):
-        adapt(source, Task(source=images), resolved, run, architecture=architecture, command=words())
+    try:
+        with stopped_by_sigterm(run.shared):
+            adapt(source, Task(source=images), resolved, run, architecture=architecture, command=words())
+    finally:
+        if not out.exists():  # it failed before anything was begun
+            table.unlink(missing_ok=True)
     if not quiet:
         print_summary(out)
 
