@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medgraft.data.readers import hash_of_file, split_part
+from medgraft.errors import DataError
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
@@ -34,7 +36,14 @@ def fingerprint_rows(cohort: Cohort, files: UnchangedFiles | None) -> str:
                 array = cohort.picture(position).array if column == "image" else cohort.mask(position).array
                 digest.update(np.ascontiguousarray(array).tobytes())
             continue
-        for file in dict.fromkeys(cohort.root / split_part(cell)[0] for cell in table[column]):
+        first: dict[Path, int] = {}
+        for position, cell in enumerate(table[column]):
+            first.setdefault(cohort.root / split_part(cell)[0], position)
+        for file, position in first.items():
             files.note(file)
-            digest.update(hash_of_file(file).encode())
+            try:
+                digest.update(hash_of_file(file).encode())
+            except DataError as error:
+                error.got += f" ({cohort.where(column, position)})"
+                raise
     return digest.hexdigest()
