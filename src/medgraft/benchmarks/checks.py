@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from medgraft.api.adaptation import check_task
 from medgraft.api.ranking import find_scorers
 from medgraft.benchmarks.candidates import AS_IT_IS, Candidate, pretrained, training_method
-from medgraft.benchmarks.claims import claim_problems
+from medgraft.benchmarks.claims import claim_problems, group_problems
 from medgraft.benchmarks.given import source_task
 from medgraft.benchmarks.grid import Grid, RankingTable, called, metric_of, sources_on, target_sites
 from medgraft.benchmarks.problems import at, dotted
@@ -66,7 +67,8 @@ class Checks:
             labels = list(grid.sources)
         elif grid.ranking is not None:
             labels = list(dict.fromkeys(name for scores in self.scores.values() for name in scores))
-        self.problems += [at(where, error) for where, error in claim_problems(grid, labels)]
+        found = itertools.chain(claim_problems(grid, labels), group_problems(grid, labels))
+        self.problems += [at(where, error) for where, error in found]
 
     def _refuse(self, where: str, needs: str, got: str, do: str) -> None:
         self.problems.append(SettingsError(where, needs, got, do))

@@ -84,7 +84,7 @@ def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
     ):
         place = _Place(str(trained_on or source), str(cohort), claim.on)
         for budget in _budgets(claim, own):
-            names = [_subject(own, label, budget) for label in (claim.method, claim.reference)]
+            names = [subject_at(own, label, budget) for label in (claim.method, claim.reference)]
             if None not in names:
                 told = (budget, _labels(own, budget))
                 found.append(_judge(evidence, place, told, str(names[0]), str(names[1]), metric))
@@ -196,6 +196,34 @@ def claim_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, S
                 )
 
 
+def group_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, SettingsError]]:
+    """Groups of what the grid does not compare, or that share a member: the place in the file, and what is wrong.
+
+    Args:
+        grid: as read.
+        labels: names of its methods and baselines.
+    """
+    if grid.groups and grid.ranking is not None:
+        told = SettingsError(
+            "groups", "a grid that compares methods", "this one ranks sources", "Leave them out."
+        )
+        yield "groups", told
+        return
+    seen: dict[str, str] = {}
+    for name, members in grid.groups.items():
+        for label in members:
+            if label not in labels:
+                got = f"it got {label!r}{nearest(label, labels)}"
+                known = ", ".join(labels)
+                yield f"groups.{name}", SettingsError("a group", f"some of {known}", got, "Correct it.")
+            elif seen.setdefault(label, name) != name:
+                got = f"{label!r} is also one of {seen[label]!r}"
+                yield f"groups.{name}", SettingsError("a group", "members of its own", got, "Name it once.")
+    if len(grid.groups) == 1:
+        told = SettingsError("a comparison", "two groups", "there is one", "Add the other.")
+        yield "groups", told
+
+
 def _budgets(claim: ClaimTable, cells: pd.DataFrame) -> list[Budget]:
     """Those of the method; where it needs no labels, those of the reference."""
     for label in (claim.method, claim.reference):
@@ -206,7 +234,7 @@ def _budgets(claim: ClaimTable, cells: pd.DataFrame) -> list[Budget]:
     return [budget for budget in measured if not claim.budgets or budget in claim.budgets]
 
 
-def _subject(cells: pd.DataFrame, label: str, budget: Budget) -> str | None:
+def subject_at(cells: pd.DataFrame, label: str, budget: Budget) -> str | None:
     """What a method is called at a budget; those without labels are called the same at every budget."""
     own = cells[cells["method"] == label]
     fitting = own[own["budget"].isin([ALL if budget == "all" else budget, 0])]

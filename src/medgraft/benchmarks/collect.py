@@ -14,6 +14,7 @@ from medgraft.benchmarks.candidates import AS_IT_IS
 from medgraft.benchmarks.compare import compare_subjects
 from medgraft.benchmarks.grid import HUBS, INSTALLED
 from medgraft.benchmarks.negative_transfer import negative_transfer
+from medgraft.benchmarks.over_runs import compare_runs
 from medgraft.benchmarks.patient_pictures import TABLE as PICTURES
 from medgraft.benchmarks.patient_pictures import patient_pictures
 from medgraft.benchmarks.plan import Plan, Row
@@ -36,8 +37,9 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         results: how they ended, by key.
 
     Returns: facts and tables under the grid's names, the tables "grid", "comparisons", "ranks",
-        "critical_difference", "difference_tests", "negative_transfer" and "patient_pictures" (of methods without
-        labels, with the pictures), of grids that rank sources those of `judge_scores`; oracle's scores are facts only.
+        "critical_difference", "difference_tests", "run_tests", "negative_transfer" and "patient_pictures" (of methods
+        without labels, with the pictures), of grids that rank sources those of `judge_scores`; oracle's scores are
+        facts only.
     """
     facts: list[pd.DataFrame] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -74,7 +76,7 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
     together += patient_pictures(together, plan.rows, store, results)
     judged = judge_scores(plan, store, results, together.facts)
     harm = negative_transfer(together, plan.rows)
-    compared = compare_subjects(together, plan.rows)
+    compared = compare_subjects(together, plan.rows) + compare_runs(together, plan.rows, plan.grid)
     return together + compared + judged + Evidence(tables={"negative_transfer": harm} if len(harm) else {})
 
 

@@ -188,6 +188,8 @@ class Grid(Part):
     """By the name of the method."""
     ranking: RankingTable | None = None
     """Compare sources instead of methods, and judge scores by that: no baselines but the sources are added."""
+    groups: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Methods (and baselines) by kind: the best of each kind are compared over runs."""
     claims: tuple[ClaimTable, ...] = ()
     """Judged by `tools/write_claims.py`; they change no result."""
     run: RunTable = RunTable()

@@ -48,7 +48,8 @@ class Evidence:
             "grid": one row per cell of a benchmark, with the columns of `medgraft.reports.grids.grid.Grid`;
             "ranks": cohort, metric, subject, mean_rank, letters; "critical_difference": cohort, metric, value,
             alpha, friedman_p, blocks; "difference_tests": cohort, metric, subject, reference, p_wilcoxon,
-            p_permutation, p_holm, detectable; "negative_transfer": cohort, subject, reference, metric, part,
+            p_permutation, p_holm, detectable; "run_tests": as `medgraft.benchmarks.over_runs.compare_runs`;
+            "negative_transfer": cohort, subject, reference, metric, part,
             difference (from scratch minus transferred), low, high, n, seeds, by_unit, worse, worst;
             "ranking": source, score, value, rank, low, high, seconds, reason, place (0 is first), cohort, seed;
             "ranking_passes": source, seconds, cohort, seed; "ranking_agreement": score, other, tau, sources, cohort,

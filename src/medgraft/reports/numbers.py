@@ -17,6 +17,7 @@ from medgraft.reports.grids.efficiency import cost_against_gain, label_efficienc
 from medgraft.reports.grids.gains import gains
 from medgraft.reports.grids.grid import Grid, read_grid
 from medgraft.reports.grids.negative_transfer import COLUMNS as NEGATIVE_TRANSFER
+from medgraft.reports.grids.over_runs import COLUMNS as RUN_TEST
 from medgraft.reports.grids.ranking import critical_difference, ranked_elsewhere, ranking, rows_about
 from medgraft.reports.grids.sites import forgetting, site_maps, target_panel
 from medgraft.reports.grids.unit_scores import unit_scores
@@ -158,6 +159,10 @@ def _target(evidence: Evidence, grid: Grid, panel: Panel) -> Plain:
         "difference_tests": [
             _picked(row, "subject", "reference", "p_wilcoxon", "p_permutation", "p_holm", "detectable")
             for row in rows_about(evidence, "difference_tests", panel.cohort, panel.main).to_dict("records")
+        ],
+        "run_tests": [
+            _picked(row, *RUN_TEST)
+            for row in rows_about(evidence, "run_tests", panel.cohort, panel.main).to_dict("records")
         ],
         "negative_transfer": [
             _picked(row, *NEGATIVE_TRANSFER)

@@ -34,7 +34,8 @@ KNOWN = (
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("bias", "bias_groups", "bias_probes", "bias_comparisons", "readers"),
-    *("grid", "ranks", "critical_difference", "difference_tests", "negative_transfer", "patient_pictures"),
+    *("grid", "ranks", "critical_difference", "difference_tests", "run_tests"),
+    *("negative_transfer", "patient_pictures"),
     *(POINTS, SEPARATIONS),
     *STAINS,
     *RANKING_TABLES,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -79,5 +81,9 @@ def independent_t_test(a: ArrayLike, b: ArrayLike) -> TestResult:
         if first[0] == second[0]:
             return TestResult(0.0, 1.0, number, "All scores are equal.")
         return TestResult(NAN, NAN, number, "No spread in either group: t does not exist.")
-    found = stats.ttest_ind(first, second, equal_var=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # one group may be all equal, as runs without chance are
+        found = stats.ttest_ind(first, second, equal_var=False)
     return TestResult(float(found.statistic), float(found.pvalue), number)

@@ -12,6 +12,7 @@ from medgraft.reports.grids.charts import Key, curve_keys, efficiency_charts, ga
 from medgraft.reports.grids.efficiency import Band, cost_against_gain, label_efficiency
 from medgraft.reports.grids.grid import Grid
 from medgraft.reports.grids.negative_transfer import NegativeTransfer, negative_transfer
+from medgraft.reports.grids.over_runs import RunTest, run_tests
 from medgraft.reports.grids.ranking import (
     PairedTest,
     RankDiagram,
@@ -42,6 +43,7 @@ class Target(NamedTuple):
     has_oracle: bool
     diagram: RankDiagram | None
     tests: list[PairedTest]
+    over_runs: list[RunTest]
     charts: list[Chart]
     legend: list[Key]
     levels: list[Key]
@@ -78,6 +80,7 @@ def make_target(evidence: Evidence, grid: Grid, panel: Panel, salt: str) -> Targ
         has_oracle=any(row.oracle_shown for row in rows),
         diagram=rank_diagram(evidence, panel.cohort, panel.main),
         tests=difference_tests(evidence, panel),
+        over_runs=run_tests(evidence, panel),
         charts=[
             *efficiency_charts(efficiency, keys, levels, panel.main, salt),
             *gain_charts(spent, keys, panel.main, salt),
