@@ -18,6 +18,7 @@ from medgraft.engine.schedule import Schedule
 from medgraft.engine.watch import Watch, Watched
 from medgraft.errors import DataError, SettingsError
 from medgraft.metrics.probes import linear_probe, neighbours_probe
+from medgraft.metrics.tsne import embed_in_plane
 from medgraft.models.weights import hash_weights
 from medgraft.pretraining import BarlowTwins
 from medgraft.testing import make_cohort, make_model
@@ -58,6 +59,21 @@ def test_what_it_tells_is_what_probes_say_of_the_features_then() -> None:
     assert last["effective_rank"] > 1
 
 
+def test_pictures_are_of_the_first_look_and_the_last_and_tell_no_rows() -> None:
+    watching = run(every=1)
+    encoder = adapt(make_model("encode"), Task(source=GREY), method(3), watching)
+    planes = watching.shared.records.tables["watched_planes"]
+    assert planes["epoch"].unique().tolist() == [0, 3]
+    last, seen = planes[planes["epoch"] == 3], LABELLED.split("train", "validation")
+    names = [seen.classes[code] for code in seen.labels]
+    assert sorted(last["label"]) == sorted(names) and last["label"].tolist() != names
+    features = extract_features(encoder, seen).numpy().astype(np.float64)
+    plane = embed_in_plane(features, iterations=500, angle=0.8)
+    for code, name in enumerate(seen.classes):
+        ours = last.loc[last["label"] == name, "x"].to_numpy()
+        np.testing.assert_allclose(np.sort(ours), np.sort(plane[seen.labels == code, 0]), atol=0.006)
+
+
 def test_watching_changes_no_weight() -> None:
     model, task = make_model("encode"), Task(source=GREY)
     watched, alone = (adapt(model, task, method(2), run(watched=w)) for w in (Watched(LABELLED, 1), None))
@@ -71,6 +87,7 @@ def test_a_continued_run_has_seen_the_same(tmp_path: Path) -> None:
     adapt(model, task, method(4), dataclasses.replace(first, limit=Limit(epochs=3)))
     adapt(model, task, method(4), rest)
     seen = looks(rest)
+    assert rest.shared.records.tables["watched_planes"]["epoch"].unique().tolist() == [0, 4]
     # after the third epoch it ended once, so it looked there, too
     assert seen["epoch"].tolist() == [0, 2, 3, 4]
     pd.testing.assert_frame_equal(seen[seen["epoch"] != 3].reset_index(drop=True), looks(whole))

@@ -8,8 +8,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import trustworthiness
 
 from medgraft.errors import DataError, SettingsError, ShapeError
+from medgraft.metrics.tsne import draw_rows
 from medgraft.ranking.inputs import UndefinedError
-from medgraft.ranking.projections import draw_rows, project_by_lda, project_by_nca, to_plane
+from medgraft.ranking.projections import project_by_lda, project_by_nca, to_plane
 from medgraft.ranking.scores.label_predictability import label_predictability
 from medgraft.ranking.scores.nearest_neighbours import nearest_neighbours
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from tests.reports.test_report import Page
@@ -7,7 +8,7 @@ from tests.reports.test_report import Page
 from medgraft.evidence import Evidence, fact
 from medgraft.reports.report import make_page
 from medgraft.reports.training_numbers import training_numbers
-from medgraft.reports.watched_features import feature_charts
+from medgraft.reports.watched_features import feature_charts, feature_planes
 
 
 def looks(first: float, last: float) -> pd.DataFrame:
@@ -52,3 +53,20 @@ def test_the_page_and_the_numbers_have_it_once(evidence: Evidence) -> None:
     assert [batch["epoch"] for batch in first["batches"]] == [1, 2]
     plain = Evidence(evidence.facts)
     assert "What features are worth" not in Page(make_page(plain, images=True, title="x")).text
+
+
+def test_pictures_before_and_after_stand_beside_the_probe(evidence: Evidence) -> None:
+    random = np.random.default_rng(0)
+    plane = pd.DataFrame(
+        {"epoch": np.repeat([0, 10], 30), "x": random.normal(size=60), "y": random.normal(size=60),
+         "label": ["cyst", "tumour"] * 30}
+    )  # fmt: skip
+    tables = {f"watched_planes/twins/{seed}": plane for seed in (0, 1)}
+    (found,) = feature_planes(evidence + Evidence(tables=tables))
+    assert [key.name for key in found.legend] == ["cyst", "tumour"]
+    assert [(moment.title, moment.probe) for moment in found.moments] == [
+        ("before training", "linear probe 0.500"), ("after 10 epochs", "linear probe 0.800"),
+    ]  # fmt: skip
+    text = Page(make_page(evidence + Evidence(tables=tables), images=True, title="x")).text
+    assert text.count("What twins sees") == 1 and "After 10 epochs" in text
+    assert feature_planes(evidence) == []

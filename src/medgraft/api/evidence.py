@@ -9,7 +9,7 @@ from medgraft.engine.records import read_records
 from medgraft.evidence import Evidence
 
 TABLES_PER_SEED = (
-    *("history", "updates", "policy", "policy_by_epoch", "watched"),
+    *("history", "updates", "policy", "policy_by_epoch", "watched", "watched_planes"),
     *("clusters", "alignment", "batch_statistics"),
 )
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgraft.evidence import Evidence
+from medgraft.metrics.tsne import draw_rows
 from medgraft.ranking.material import Material
 from medgraft.ranking.projection_tables import MOST_SHOWN, projection_tables
-from medgraft.ranking.projections import draw_rows
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort

@@ -28,7 +28,7 @@ from medgraft.engine.schedule import OptimizerName, Schedule, refuse_without_sco
 from medgraft.engine.tensorboard import EventFile
 from medgraft.engine.throughput import Throughput
 from medgraft.engine.update_sizes import UpdateSizes
-from medgraft.engine.watch import WATCHED, Watch
+from medgraft.engine.watch import PLANES, WATCHED, Watch
 from medgraft.errors import RunError
 from medgraft.models.optimizer_history import OptimizerHistory, restore_history
 from medgraft.types import JSON, Progress, Step
@@ -166,6 +166,7 @@ class _Training:
             self.run.record("updates", self.updates.table())
         if self.watch is not None:
             self.run.record(WATCHED, self.watch.table())
+            self.run.record(PLANES, self.watch.planes())
         self.run.record("history", pd.DataFrame(self.rows))
         return History(self.rows, self.rule, self.best_epoch)
 
@@ -326,7 +327,7 @@ class _Training:
             "best_epoch": self.best_epoch, "best_score": self.best_score if self.best is not None else None,
             "threads": torch.get_num_threads(), "processes": self.run.fabric.world_size,
             "updates": [] if self.updates is None else self.updates.epochs,
-            "looks": [] if self.watch is None else self.watch.looks,
+            "watch": None if self.watch is None else self.watch.state(),
         }  # fmt: skip
         for phase, held in self.optimizers.items():
             for name, optimizer in held.items():
@@ -356,8 +357,8 @@ class _Training:
         self.step, self.rows = facts["step"], facts["rows"]
         if self.updates is not None:
             self.updates.resume(facts["updates"])
-        if self.watch is not None:
-            self.watch.resume(facts["looks"])
+        if self.watch is not None and facts["watch"] is not None:
+            self.watch.resume(facts["watch"])
         if facts["best_score"] is not None:
             self.best = {k: v.to(self.run.fabric.device) for k, v in _under("best/", tensors).items()}
             self.best_epoch, self.best_score = facts["best_epoch"], facts["best_score"]

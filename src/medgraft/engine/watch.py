@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from medgraft.data.cohort import Cohort
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
 from medgraft.errors import DataError, SettingsError
 from medgraft.metrics.probes import linear_probe, neighbours_probe
+from medgraft.metrics.tsne import FEWEST, draw_rows, embed_in_plane
 from medgraft.models.collapse import effective_rank
 from medgraft.models.model import Model
 from medgraft.types import JSON
@@ -20,8 +21,10 @@ from medgraft.types import JSON
 if TYPE_CHECKING:
     from medgraft.engine.run import Run
 
-WATCHED = "watched"
-"""Name of the table that a run records."""
+WATCHED, PLANES = "watched", "watched_planes"
+"""Names of the tables that a run records."""
+MOST_SHOWN = 500
+"""Images of a picture: more take seconds and hide one another."""
 
 
 class Watched(NamedTuple):
@@ -47,8 +50,10 @@ class Watch:
         DataError: the set has no labels, or fewer than two patients of a label.
         SettingsError: `every` is below 1.
 
-    The table has a row per look: `epoch` (as many as were trained), balanced accuracy and AUROC of both probes, and the
-    effective rank of the features. Patients are held out in turn, see `metrics.probes`.
+    `table` has a row per look: `epoch` (as many as were trained), balanced accuracy and AUROC of both probes, and the
+    effective rank of the features. Patients are held out in turn, see `metrics.probes`. `planes` has a row per image
+    (up to 500) at the first look and the last: `epoch`, `x`, `y` (t-SNE, each look by itself), `label`; shuffled, so
+    that no row tells which image it is.
     """
 
     def __init__(self, watched: Watched, run: Run) -> None:
@@ -62,9 +67,11 @@ class Watch:
         self.every = watched.every
         self.cohort = _usable(watched.cohort)
         self.labels = np.unique(self.cohort.labels, return_inverse=True)[1]
+        self._shown = draw_rows(self.labels, most=MOST_SHOWN)
         self._run = run
         self._loader: Loader | None = None
         self.looks: list[JSON] = []
+        self._planes: list[JSON] = []
 
     def look(self, model: Model, epoch: int, last: bool) -> str:
         """Measure where a look is due; what to tell of it, or nothing.
@@ -84,16 +91,43 @@ class Watch:
         for name, ask in (("neighbours", neighbours_probe), ("linear", linear_probe)):
             probe = ask(features.numpy(), self.labels, self.cohort.units)
             found |= {f"{name}_balanced_accuracy": probe.balanced_accuracy, f"{name}_auroc": probe.auroc}
+        if last or not self.looks:
+            self._lay_out(features.numpy(), epoch)
         self.looks.append(found)
         return f"  linear probe {found['linear_auroc']:.3f}"
 
-    def resume(self, looks: Sequence[JSON]) -> None:
+    def _lay_out(self, features: NDArray[np.float32], epoch: int) -> None:
+        """Keep where images lie: of the first look, and of the one that is the last so far."""
+        shown = features[self._shown].astype(np.float64)
+        if len(shown) < FEWEST or not np.ptp(shown, axis=0).any():
+            return
+        plane = embed_in_plane(shown, iterations=500, angle=0.8).round(2)
+        self._planes[1:] = [{"epoch": epoch, "x": plane[:, 0].tolist(), "y": plane[:, 1].tolist()}]
+
+    def state(self) -> JSON:
+        """What was seen so far."""
+        return {"looks": self.looks, "planes": self._planes}
+
+    def resume(self, state: JSON) -> None:
         """Put back what was seen before."""
-        self.looks = list(looks)
+        self.looks, self._planes = list(state["looks"]), list(state["planes"])
 
     def table(self) -> pd.DataFrame:
         """One row per look."""
         return pd.DataFrame(self.looks)
+
+    def planes(self) -> pd.DataFrame:
+        """One row per image of the first look and of the last."""
+        shuffled = np.random.default_rng(0).permutation(len(self._shown))
+        names = np.asarray(self.cohort.classes)[self.cohort.labels[self._shown]]
+        found = [
+            pd.DataFrame({"epoch": plane["epoch"], "x": plane["x"], "y": plane["y"], "label": names}).iloc[
+                shuffled
+            ]
+            for plane in self._planes
+        ]
+        columns = ["epoch", "x", "y", "label"]
+        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
 
 
 def _usable(cohort: Cohort) -> Cohort:

@@ -37,6 +37,7 @@ class Evidence:
             "scores/SUBJECT/SEED": cohort, split, unit, part, dice, iou, surface_dice_2mm, hd95_mm, ..., images,
             undefined (of these images, how many have no surface distance);
             "history/SUBJECT/SEED" or ".../SEED/PART": epoch, step, loss, score, lr;
+            "watched/SUBJECT/SEED", "watched_planes/SUBJECT/SEED": as `medgraft.engine.watch.Watch`;
             "comparisons": subject, reference, cohort, metric, difference, low, high, n, seeds, p, test;
             "subgroups": subject, cohort, split, seed, attribute, group, metric, value, low, high, n, unit;
             "bias", "bias_groups", "bias_probes": as `medgraft.evaluation.bias.audit_tables`, with cohort, split, seed

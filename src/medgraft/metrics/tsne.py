@@ -1,9 +1,9 @@
-"""Features in two dimensions, so that images that are alike lie together."""
+"""Features in two dimensions, so that images that are alike lie together, and which images to show."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 FEWEST = 5
 """Images for which neighbourhoods mean anything."""
@@ -38,3 +38,25 @@ def embed_in_plane(
     )  # fmt: skip
     with threadpool_limits(1):  # threads add up in another order at every call
         return np.asarray(layout.fit_transform(points), dtype=np.float64)
+
+
+def draw_rows(labels: ArrayLike, *, most: int, seed: int = 0) -> NDArray[np.int64]:
+    """Draw so many images that each class keeps its share, and at least one.
+
+    Args:
+        labels: (n,) of any kind.
+        most: how many, at least the number of classes.
+        seed: which ones; more with the same seed contain the fewer.
+
+    Returns: (min(n, most),) their places, in order.
+
+    >>> draw_rows([0, 0, 0, 0, 0, 1], most=3).tolist()[-1]
+    5
+    """
+    given = np.asarray(labels)
+    shuffled = np.random.default_rng(seed).permutation(len(given))
+    turn = np.empty(len(given))
+    for label in np.unique(given):
+        of_class = shuffled[given[shuffled] == label]
+        turn[of_class] = np.arange(len(of_class)) / len(of_class)  # 0 for one of every class, then evenly
+    return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:most])

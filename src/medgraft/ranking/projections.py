@@ -136,25 +136,3 @@ def to_plane(features: ArrayLike, *, seed: int = 0) -> NDArray[np.float64]:
     if points.shape[1] <= 2:
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     return embed_in_plane(points, seed=seed, iterations=ITERATIONS, angle=ANGLE)
-
-
-def draw_rows(labels: ArrayLike, *, most: int, seed: int = 0) -> NDArray[np.int64]:
-    """Draw so many images that each class keeps its share, and at least one.
-
-    Args:
-        labels: (n,) of any kind.
-        most: how many, at least the number of classes.
-        seed: which ones; more with the same seed contain the fewer.
-
-    Returns: (min(n, most),) their places, in order.
-
-    >>> draw_rows([0, 0, 0, 0, 0, 1], most=3).tolist()[-1]
-    5
-    """
-    given = np.asarray(labels)
-    shuffled = np.random.default_rng(seed).permutation(len(given))
-    turn = np.empty(len(given))
-    for label in np.unique(given):
-        of_class = shuffled[given[shuffled] == label]
-        turn[of_class] = np.arange(len(of_class)) / len(of_class)  # 0 for one of every class, then evenly
-    return np.sort(shuffled[np.argsort(turn[shuffled], kind="stable")][:most])

@@ -42,7 +42,7 @@ from medgraft.reports.stains import SPREAD, stain_comparisons
 from medgraft.reports.subgroups import subgroup_tables
 from medgraft.reports.training import HISTORY, learning_curves, recorded_tables, regraft_plans
 from medgraft.reports.updates import update_charts
-from medgraft.reports.watched_features import feature_charts
+from medgraft.reports.watched_features import feature_charts, feature_planes
 from medgraft.reports.wording import describe_score, in_order
 
 
@@ -141,6 +141,7 @@ def make_page(evidence: Evidence, *, images: bool, title: str) -> str:
         caveats=caveats(evidence),
         curves=learning_curves(evidence),
         features=feature_charts(evidence),
+        planes=feature_planes(evidence),
         updates=update_charts(evidence),
         policies=policy_maps(evidence),
         drift=make_feature_drift(evidence),

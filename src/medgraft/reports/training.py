@@ -30,6 +30,7 @@ KNOWN = (
     "clusters/",
     "alignment/",
     "watched/",
+    "watched_planes/",
 )
 SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),

@@ -9,7 +9,10 @@ import pandas as pd
 
 from medgraft.evidence import Evidence
 from medgraft.reports.charts import Chart, colour_of, make_figure, to_svg
+from medgraft.reports.grids.charts import Key, curve_keys
 from medgraft.reports.panels import SEEDED
+from medgraft.reports.planes import Dots, draw_plane
+from medgraft.reports.wording import counted, number
 
 LOOKS = {"epoch", "linear_auroc", "neighbours_auroc", "effective_rank"}
 OF_VIEWS = {
@@ -19,6 +22,25 @@ OF_VIEWS = {
     "accuracy_permuted": "cells in place",
 }
 """Columns of a history that tell what is learned from its batches besides the loss, and what they are called."""
+
+
+PLANE = {"epoch", "x", "y", "label"}
+
+
+class Moment(NamedTuple):
+    """Where images lay at one look: how many epochs had been trained, what a linear probe said, the picture."""
+
+    title: str
+    probe: str
+    chart: Chart
+
+
+class Planes(NamedTuple):
+    """A training's first look and its last. legend: classes."""
+
+    title: str
+    legend: list[Key]
+    moments: list[Moment]
 
 
 class FeatureCourse(NamedTuple):
@@ -62,6 +84,47 @@ def feature_charts(evidence: Evidence) -> list[Chart]:
     for course in feature_courses(evidence):
         courses.setdefault(" · ".join(filter(None, (course.subject, course.part))), []).append(course)
     return [_chart(subject, own) for subject, own in courses.items()]
+
+
+def feature_planes(evidence: Evidence) -> list[Planes]:
+    """Pictures of every subject (and part of its training), by its first seed."""
+    found: dict[str, Planes] = {}
+    for name, table in sorted(evidence.tables.items()):
+        match = SEEDED.fullmatch(name)
+        if (
+            match is None
+            or match["kind"] != "watched_planes"
+            or not len(table)
+            or not set(table.columns) >= PLANE
+        ):
+            continue
+        title = " · ".join(filter(None, (match["subject"], match["part"])))
+        if title not in found:
+            looks = evidence.tables.get(
+                name.replace("watched_planes/", "watched/", 1), pd.DataFrame({"epoch": []})
+            )
+            found[title] = _planes(title, table.assign(label=table["label"].astype(str)), looks)
+    return list(found.values())
+
+
+def _planes(title: str, table: pd.DataFrame, looks: pd.DataFrame) -> Planes:
+    keys = curve_keys({name: place for place, name in enumerate(sorted(set(table["label"])))})
+    moments = []
+    for epoch, own in table.groupby("epoch"):
+        when = "before training" if epoch == 0 else f"after {counted(int(str(epoch)), 'epoch')}"
+        probed = looks.loc[looks["epoch"] == epoch].to_dict("records")
+        told = f"linear probe {number(float(probed[0]['linear_auroc']))}" if probed else ""
+        dots = [
+            Dots(key, of_class["x"].to_numpy(np.float64), of_class["y"].to_numpy(np.float64))
+            for name, key in keys.items()
+            for of_class in [own[own["label"] == name]]
+        ]
+        described = (
+            ", ".join(filter(None, (f"{title} {when}: {len(own)} dots, coloured by class", told))) + "."
+        )
+        svg = to_svg(draw_plane(dots), "watched", f"{title} {epoch}")
+        moments.append(Moment(when, told, Chart(when, svg, described)))
+    return Planes(title, list(keys.values()), moments)
 
 
 def _chart(subject: str, courses: list[FeatureCourse]) -> Chart:
