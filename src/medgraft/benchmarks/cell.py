@@ -44,7 +44,7 @@ class Cell(Part):
     needs: key of the cell that trains the source model; None opens `model` by its name.
     sites: source sites. target: the target's sites, none for all rows.
     settings: of the method, one entry per trial.
-    budget: labelled patients or images; None is all.
+    budget: labelled patients or images; of a source's training its patients; None is all.
     scores_source: also measure what was forgotten at the source sites.
     scores: names of transferability scores, where the source is to be scored.
     """

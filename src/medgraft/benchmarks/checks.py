@@ -224,7 +224,8 @@ class Checks:
                     )
                 else:
                     with self.collected(f"{where}.train", called(cohort, self.grid.cohorts[cohort].source)):
-                        check_needs(source_task(source, method), method)
+                        seen = within_budget(source, table.train.patients, "patient", self.grid.seeds[0])
+                        check_needs(source_task(seen, method), method)
 
     def _check_participants(self) -> None:
         for name, table in self.grid.sources.items():

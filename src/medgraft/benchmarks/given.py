@@ -22,7 +22,9 @@ def make_task(cell: Cell, cohort: Cohort) -> Task:
     from medgraft.data.task import Task
 
     if cell.purpose == "train a source":
-        return source_task(source_rows(cell), method_of(cell))
+        return source_task(
+            within_budget(source_rows(cell), cell.budget, "patient", cell.seed), method_of(cell)
+        )
     if not sees_target(cell):
         return Task(source=source_rows(cell))
     target = at_sites(cohort, cell.target, TARGET)

@@ -64,6 +64,8 @@ class TrainTable(Part):
 
     method: str = "fine_tune"
     settings: Mapping[str, Any] = Field(default_factory=dict)
+    patients: int | None = Field(default=None, ge=1)
+    """Training patients of the source sites, drawn by the seed, with validation rows in proportion; None takes all."""
 
 
 class SourceTable(Part):

@@ -225,7 +225,7 @@ class _Planner:
         method = training_method(self.grid, train.method, train.settings)
         described = describe_method(method)
         whole = Candidate(source, "", "method", train.method, (described["settings"],), None, method)
-        return self._cell(name, source, (), seed, None, whole, ALL, "train a source").key
+        return self._cell(name, source, (), seed, None, whole, train.patients or ALL, "train a source").key
 
     def _cell(
         self, name: str, source: str, sites: tuple[str, ...], seed: int, needs: str | None,

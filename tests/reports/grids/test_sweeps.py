@@ -62,6 +62,24 @@ def test_a_sweep_is_the_same_method_with_three_values_of_one_number() -> None:
     assert [one.setting for one in find_sweeps(nested)] == ["schedule.lr"]
 
 
+def test_sources_that_differ_in_one_number_make_a_sweep_too() -> None:
+    methods = {
+        name: {"method": "fine_tune", "settings": {}, "source": name} for name in ("few", "more", "all")
+    }
+    trained = {"few": 100, "more": 200, "all": None}
+    sources = {
+        name: {"model": "random/vit", "train": {"method": "simmim", "settings": {}, "patients": patients}}
+        for name, patients in (trained | {"most": 400}).items()
+    }  # fmt: skip
+    assert find_sweeps(methods, sources) == []  # all patients are no number
+    methods["most"] = {"method": "fine_tune", "settings": {}, "source": "most"}
+    (found,) = find_sweeps(methods, sources)
+    assert found.setting == "source.train.patients"
+    assert found.methods == [("few", 100.0), ("more", 200.0), ("most", 400.0)]
+    sources["more"]["model"] = "random/resnet"
+    assert find_sweeps(methods, sources) == []
+
+
 @pytest.mark.parametrize(
     "others",
     [

@@ -84,6 +84,23 @@ def gains(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> list[Gain]
     return found
 
 
+def scores_of_subjects(
+    grid: Grid, panels: Sequence[Panel]
+) -> list[tuple[str, tuple[str, str, str], str, float]]:
+    """Method, pair (source, what it was trained on, target), labels in words and mean score of every subject."""
+    found = []
+    for panel in (panel for panel in panels if grid.is_target(panel)):
+        cells = grid.at(panel.cohort)
+        for subject, own in cells[cells["state"] == FINISHED].groupby("subject", sort=False):
+            value = _value(panel, str(subject), panel.main)
+            if math.isfinite(value):
+                method, source, trained_on = (
+                    str(own[name].iloc[0]) for name in ("method", "source", "source_cohort")
+                )
+                found.append((method, (source, trained_on, panel.cohort), budget_text(own), value))
+    return found
+
+
 def _value(panel: Panel, subject: str, metric: str) -> float:
     cell = make_cell(panel, subject, metric) if subject else None
     return cell.value if cell is not None and cell.seeds else math.nan
