@@ -32,6 +32,7 @@ RUN_FIELDS = (
     "allow_leak",
     "save_optimizer",
     "record_updates",
+    "compile",
 )
 
 

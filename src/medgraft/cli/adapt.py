@@ -13,6 +13,7 @@ from medgraft.cli.settings import merge_settings, parse_settings, read_toml
 from medgraft.cli.training import (
     ArchitectureOption,
     CacheOption,
+    CompileOption,
     DeviceOption,
     LimitEpochsOption,
     LimitStepsOption,
@@ -121,6 +122,7 @@ def adapt(
     ] = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",
+    compile: CompileOption = False,
     processes: ProcessesOption = 1,
     threads: ThreadsOption = None,
     limit_epochs: LimitEpochsOption = None,
@@ -181,6 +183,7 @@ def adapt(
             limit=Limit(limit_epochs, limit_steps),
             device=device,  # type: ignore[arg-type]
             precision=precision,  # type: ignore[arg-type]
+            compile=compile,
             processes=processes,
             select=select,
             allow_leak=allow_leak,

@@ -11,6 +11,7 @@ from medgraft.cli.settings import parse_settings
 from medgraft.cli.training import (
     ArchitectureOption,
     CacheOption,
+    CompileOption,
     DeviceOption,
     LimitEpochsOption,
     LimitStepsOption,
@@ -65,6 +66,7 @@ def pretrain(
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",
+    compile: CompileOption = False,
     processes: ProcessesOption = 1,
     threads: ThreadsOption = None,
     limit_epochs: LimitEpochsOption = None,
@@ -88,6 +90,7 @@ def pretrain(
         limit=Limit(limit_epochs, limit_steps),
         device=device,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
+        compile=compile,
         processes=processes,
         log=log,  # type: ignore[arg-type]
         workers=workers,

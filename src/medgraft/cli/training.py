@@ -37,6 +37,9 @@ SettingsOption = Annotated[
 SeedOption = Annotated[int, typer.Option(help="Decides every random choice.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 PrecisionOption = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
+CompileOption = Annotated[
+    bool, typer.Option("--compile", help="Let torch compile the network: faster steps after a slow start.")
+]
 ProcessesOption = Annotated[int, typer.Option(help="Data-parallel processes.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; a run continues with as many.")]
 LimitEpochsOption = Annotated[int | None, typer.Option(min=1, help="Trial: at most so many epochs.")]

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from medgraft.engine import checkpoint, optimizers, randomness
 from medgraft.engine.checkpoint import Saved
+from medgraft.engine.compiling import compiled
 from medgraft.engine.distributed import refuse_disagreement, shard, synchronise_buffers
 from medgraft.engine.epoch_means import epoch_means
 from medgraft.engine.memory_order import channels_last, put_channels_last
@@ -78,7 +79,8 @@ def fit(
         )  # fmt: skip
     run.shared.fitted.add(run.path)
     training = _Training(objective, run, schedule, optimizer_history)
-    history = training.run_to_end()
+    with compiled(objective.model, run.fabric.device) if run.compile else nullcontext():
+        history = training.run_to_end()
     if run.save_optimizer:
         run.shared.optimizer_history = training.best_memory or training.memory()
     run.shared.rule = history.rule

@@ -91,6 +91,8 @@ class Run:
         save_optimizer: keep what the last training's optimiser remembered at the kept epoch with the model, and beside
             its weights where it is saved; OCTL goes on from it.
         record_updates: record how far each layer moves in a step, as the table "updates"; costs a copy of the weights.
+        compile: let torch compile the network's blocks while it trains: minutes at the start for faster steps, on a GPU
+            above all. Changes the last digits of sums.
         watched: a small labelled set; while anything trains, fresh probes on its features are recorded as the table
             "watched". Decides nothing.
 
@@ -116,6 +118,7 @@ class Run:
     cache: Path | str | None = None
     save_optimizer: bool = False
     record_updates: bool = False
+    compile: bool = False
     watched: Watched | None = field(default=None, repr=False)
     path: tuple[str, ...] = ()
     selector: Selector | None = field(default=None, repr=False)

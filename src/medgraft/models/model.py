@@ -133,6 +133,11 @@ class Model(nn.Module):
             grouped.setdefault(name.split(".")[0], []).append(name)
         return {block: tuple(names) for block, names in grouped.items()}
 
+    def block_modules(self) -> list[nn.Module]:
+        """The module of each block, input to output; of a block without one of its own, its last part."""
+        found = {_common_module(self, names): None for names in self.blocks().values()}
+        return [self.get_submodule(name) for name in found]
+
     def layer_groups(self) -> dict[str, tuple[str, ...]]:
         """Parameter names by what their layers do, every parameter in exactly one group: here the blocks."""
         return self.blocks()
