@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
+from tests.reports.schema_check import problems
 from tests.reports.test_report import Page
 
 from medgraft.evidence import Evidence, fact
+from medgraft.reports.numbers import SCHEMA_FILE
 from medgraft.reports.report import make_page
 from medgraft.reports.training_numbers import training_numbers
-from medgraft.reports.watched_features import feature_charts, feature_planes
+from medgraft.reports.watched_features import feature_charts, feature_courses, feature_planes
 
 
 def looks(first: float, last: float) -> pd.DataFrame:
@@ -43,6 +47,19 @@ def test_a_chart_tells_the_probe_before_and_after(evidence: Evidence) -> None:
     assert "alignment" not in twins.svg
     assert masks.caption.startswith("masks: features of its batches")
     assert "AUROC" not in masks.svg
+
+
+def test_what_is_painted_stands_beside_the_median() -> None:
+    history = pd.DataFrame({"epoch": [0, 1], "loss": [2.0, 1.0], "median_instead": [1.5, 1.5]})
+    evidence = Evidence(tables={"history/squares/0": history})
+    (chart,) = feature_charts(evidence)
+    (course,) = feature_courses(evidence)
+    assert "error of squares" in chart.svg and "effective rank" not in chart.svg
+    assert course.batches[["loss", "median_instead"]].to_numpy().tolist() == [[2.0, 1.5], [1.0, 1.5]]
+    schema = json.loads(SCHEMA_FILE.read_text("utf-8"))
+    assert (
+        problems(training_numbers(evidence)["features"][0], schema["$defs"]["feature_course"], schema) == []
+    )
 
 
 def test_the_page_and_the_numbers_have_it_once(evidence: Evidence) -> None:

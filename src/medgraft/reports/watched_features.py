@@ -15,11 +15,14 @@ from medgraft.reports.planes import Dots, draw_plane
 from medgraft.reports.wording import counted, number
 
 LOOKS = {"epoch", "linear_auroc", "neighbours_auroc", "effective_rank"}
+FILLED_IN = "median_instead"
+"""What SimMIM's loss is to be compared with; the two are drawn into one panel."""
 OF_VIEWS = {
     "effective_rank": "effective rank",
     "alignment": "alignment",
     "uniformity": "uniformity",
     "accuracy_permuted": "cells in place",
+    FILLED_IN: "error of squares",
 }
 """Columns of a history that tell what is learned from its batches besides the loss, and what they are called."""
 
@@ -70,6 +73,7 @@ def feature_courses(evidence: Evidence) -> list[FeatureCourse]:
             found.setdefault(key, {})["looks"] = table
         elif match["kind"] == "history" and set(table.columns) & OF_VIEWS.keys():
             columns = [column for column in OF_VIEWS if column in table]
+            columns += ["loss"] * (FILLED_IN in columns)
             found.setdefault(key, {})["batches"] = table[["epoch", *columns]].assign(epoch=table["epoch"] + 1)
     nothing = pd.DataFrame({"epoch": []})
     return [
@@ -149,8 +153,9 @@ def _chart(subject: str, courses: list[FeatureCourse]) -> Chart:
 
 def _draw(axis: object, panel: str, course: FeatureCourse, colour: str) -> None:
     if panel != "probes":
-        if panel in course.batches:
-            axis.plot(course.batches["epoch"], course.batches[panel], color=colour, linewidth=1.2)  # type: ignore[attr-defined]
+        columns = [("loss", "-"), (FILLED_IN, "--")] if panel == FILLED_IN else [(panel, "-")]
+        for column, line in columns if panel in course.batches else []:
+            axis.plot(course.batches["epoch"], course.batches[column], line, color=colour, linewidth=1.2)  # type: ignore[attr-defined]
         return
     for column, line in (("linear_auroc", "-"), ("neighbours_auroc", "--")):
         if len(course.looks):
