@@ -9,6 +9,7 @@ import inspect
 import itertools
 import logging
 import re
+import sys
 import textwrap
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -188,13 +189,22 @@ def _built_in_methods() -> list[Plugin]:
     ]
 
 
-def _installed(group: Group) -> list[Plugin]:
+def _installed(group: Group) -> tuple[Plugin, ...]:
+    return _found(group, tuple(sys.path), entry_points)
+
+
+@cache
+def _found(
+    group: Group, path: tuple[str, ...], find: Callable[..., Iterable[EntryPoint]]
+) -> tuple[Plugin, ...]:
+    """Once per process and import path: every installed package is looked at, which takes longer than many a step."""
+
     def owner(point: EntryPoint) -> str:
         return point.dist.name if point.dist is not None else point.value.split(":")[0]
 
     # a package that is installed twice (in the environment and beside a checkout) is still one owner
-    unique = {(point.name, owner(point)): point for point in entry_points(group=f"medgraft.{group}")}
-    return [Plugin(name, package, point.load) for (name, package), point in sorted(unique.items())]
+    unique = {(point.name, owner(point)): point for point in find(group=f"medgraft.{group}")}
+    return tuple(Plugin(name, package, point.load) for (name, package), point in sorted(unique.items()))
 
 
 def _load_method(plugin: Plugin) -> type[Method]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from medgraft.api.recipe import fingerprint
@@ -108,12 +106,6 @@ def labelled_images(cell: Cell, task: Task, selection: str) -> int:
 
 def method_of(cell: Cell, number: int = 0) -> Method:
     """The cell's method with the settings of a trial."""
-    return _resolved(cell.method, json.dumps(cell.settings[number]))
-
-
-@lru_cache(maxsize=256)
-def _resolved(name: str, settings: str) -> Method:
-    """Finding what is installed takes longer than many a cell's own step."""
     from medgraft.plugins import resolve_method
 
-    return resolve_method({"method": name, "settings": json.loads(settings)})
+    return resolve_method({"method": cell.method, "settings": cell.settings[number]})
