@@ -30,10 +30,13 @@ class Wait(MethodSettings):
     kinds: ClassVar[frozenset] = frozenset({"classify", "segment"})
     seconds: float = 0.0
     number: int = 0
+    warning: str = ""
     @property
     def needs(self):
         return Needs.of(target=("images", "truth"))
     def adapt(self, model, task, run):
+        if self.warning:
+            run.warn(self.warning)
         until = time.monotonic() + self.seconds
         while time.monotonic() < until:
             run.raise_if_stopped()

@@ -407,3 +407,10 @@ def test_a_method_that_sees_nothing_of_the_target_is_trained_once_for_all_target
     cells = evidence.tables["grid"]
     seconds = cells[cells["method"] == "erm"].set_index("cohort")["seconds"].astype(float)
     assert seconds["discs at C"].min() > 0.5 * seconds["discs at B"].min()
+
+
+def test_what_a_method_warns_of_stands_in_the_evidence_once(grid, plugin, tmp_path) -> None:
+    told = {"method": "wait", "settings": {"warning": "it has not converged"}}
+    evidence = mg.benchmark(grid(methods={"waits": told}, seeds=[0, 1]), tmp_path / "out")
+    found = [warning for warning in evidence.warnings if "converged" in warning]
+    assert found == ["waits, 2 patients on discs at B: it has not converged"]

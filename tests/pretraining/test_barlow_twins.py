@@ -233,10 +233,12 @@ def test_a_collapse_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) ->
     def row(rank: float, deviation: float) -> dict[str, float]:
         return {"effective_rank": rank, "feature_deviation": deviation}
 
+    watched = Run()
     with caplog.at_level(logging.WARNING):
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(4.4, 0.5)], "last", 1))
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(4.4, 0.5)], "last", 1), watched)
         assert not caplog.records  # a lower rank alone is no alarm
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(1.1, 0.5)], "last", 1))
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(9.0, 0.001)], "last", 1))
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(1.1, 0.5)], "last", 1), watched)
+        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(9.0, 0.001)], "last", 1), watched)
     assert len(caplog.records) == 2
     assert all("Lower schedule.lr" in record.getMessage() for record in caplog.records)
+    assert watched.shared.warnings == [record.getMessage() for record in caplog.records]

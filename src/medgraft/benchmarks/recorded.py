@@ -1,9 +1,10 @@
-"""What trainings recorded that stays with a grid: how layers moved, which were tuned, how sites differ."""
+"""What trainings recorded that stays with a grid: how layers moved, which were tuned, how sites differ, warnings."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from medgraft.api.recipe import read_recipe
 from medgraft.benchmarks.rows import SUBJECT, TARGET
 from medgraft.engine.records import read_records
 from medgraft.evidence import Evidence
@@ -12,7 +13,7 @@ KEPT = ("updates", "policy", "alignment", "batch_statistics")
 
 
 def recorded(run: Path, seed: int) -> Evidence:
-    """Tables of a run that stay with its cell.
+    """Tables of a run that stay with its cell, and what it warned of.
 
     Args:
         run: folder of the run.
@@ -23,4 +24,5 @@ def recorded(run: Path, seed: int) -> Evidence:
         *children, kind = name.split("/")
         if kind in KEPT:
             tables["/".join([kind, SUBJECT, str(seed), *children])] = table.assign(cohort=TARGET)
-    return Evidence(tables=tables)
+    told = read_recipe(run).get("warnings", [])
+    return Evidence(tables=tables, warnings=tuple(f"{SUBJECT} on {TARGET}: {warning}" for warning in told))

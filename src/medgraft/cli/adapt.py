@@ -201,10 +201,11 @@ def adapt(
         target = _few(whole.at(*at) if at else whole, few, few_by, seed)
         task = Task(source=whole.at(*source_at) if source_at else None, target=target)
         use_threads(threads)
-        with stopped_by_sigterm(run.shared):
+        shared = run.shared
+        with stopped_by_sigterm(shared):
             adapt_model(named_source, task, resolved, run, architecture=architecture, command=words())
     if not quiet:
-        print_summary(folder)
+        print_summary(folder, shared.warnings)
 
 
 def _few(cohort: Cohort, few: int | None, by: str, seed: int) -> Cohort:

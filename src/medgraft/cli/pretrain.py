@@ -117,7 +117,7 @@ def pretrain(
         if not out.exists():  # it failed before anything was begun
             table.unlink(missing_ok=True)
     if not quiet:
-        print_summary(out)
+        print_summary(out, run.shared.warnings)
 
 
 def _refuse_if_it_needs_more(method: Method) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -110,13 +110,14 @@ def stopped_by_sigterm(shared: Shared) -> Iterator[None]:
         signal.signal(signal.SIGTERM, earlier)
 
 
-def print_summary(folder: Path) -> None:
-    """What a finished run did, and where its files are."""
+def print_summary(folder: Path, told: Collection[str] = ()) -> None:
+    """What a finished run did, and where its files are; warnings but for those that were told before."""
     from medgraft.api.recipe import read_recipe
 
     recipe: Mapping[str, Any] = read_recipe(folder)
     for warning in recipe["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
+        if warning not in told:
+            typer.echo(f"Warning: {warning}", err=True)
     source, target = recipe["task"]["source"], recipe["task"]["target"]
     done = f"Adapted to {target['rows']} rows" if target else f"Trained on {source['rows']} rows"
     name = (target or source)["name"]

@@ -130,6 +130,7 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
     with_rule = _with_selector(task, needs, run)
     given = withhold(task, needs)
     run.shared.rule = run.shared.optimizer_history = run.shared.pretraining_heads = None
+    run.shared.warnings = []
     with seeded(run.seed, run.path, "adapt"):
         adapted = method.adapt(copy.deepcopy(model), given, with_rule)
     adapted.to("cpu").eval()
@@ -141,6 +142,7 @@ def _adapt(model: Model, task: Task, method: Method, run: Run) -> Adapted:
         warnings += (
             "The epoch was chosen by the rule 'oracle', which sees target labels that the method may not.",
         )
+    warnings += tuple(run.shared.warnings)
     return Adapted(adapted, selection, warnings, time.monotonic() - started)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from medgraft.models.pretraining_heads import PretrainingHeads
     from medgraft.types import Preparation
 
+logger = logging.getLogger(__name__)
 CHECKPOINTS, ONCE = "checkpoints", "once"
 SCRATCH = (CHECKPOINTS, ONCE)
 """Folders inside a run's folder."""
@@ -62,6 +64,7 @@ class Shared:
         )
         self.pretraining_heads: PretrainingHeads | None = None  # that go with the model to be returned
         self.rule: str | None = None  # how the last training chose its epoch
+        self.warnings: list[str] = []  # of what is adapted now
         self.loss_is_sample_mean = True  # of every training so far
         self.stop = False
         self.cache: ArrayCache | None = None
@@ -178,6 +181,12 @@ class Run:
     def seed_for(self, purpose: str, epoch: int = 0) -> int:
         """A 32-bit seed for library fits that take an integer."""
         return randomness.stable_seed(self.seed, self.path, purpose, epoch) % 2**32
+
+    def warn(self, told: str) -> None:
+        """Tell what a reader of the results must know: in the log now, and in the run's record."""
+        if told not in self.shared.warnings:
+            logger.warning("%s", told)
+            self.shared.warnings.append(told)
 
     def once(self, name: str, compute: Callable[[], Saved]) -> Saved:
         """Compute something costly once; a resumed run reads it from the folder.

@@ -155,17 +155,16 @@ class Pretraining(MethodSettings):
         run.shared.pretraining_heads = PretrainingHeads.record(self.name, heads)
 
 
-def warn_of_collapse(who: str, history: History) -> None:
+def warn_of_collapse(who: str, history: History, run: Run) -> None:
     """Say it where the features of a training, whose history tells their rank and deviation, have collapsed."""
     first, last = history.rows[0], history.rows[-1]
     rank = last["effective_rank"]
     share = last["feature_deviation"] / max(first["feature_deviation"], 1e-30)
     if rank < COLLAPSED_RANK or share < COLLAPSED_DEVIATION:
-        logger.warning(
-            "the features of %s have collapsed: they fill %.1f directions and vary by %.2g of what they did "
-            "in the first epoch. Lower schedule.lr, raise schedule.batch_size, or choose milder views.",
-            who, rank, share,
-        )  # fmt: skip
+        run.warn(
+            f"the features of {who} have collapsed: they fill {rank:.1f} directions and vary by {share:.2g} of what "
+            "they did in the first epoch. Lower schedule.lr, raise schedule.batch_size, or choose milder views."
+        )
 
 
 def _is_grey(cohort: Cohort) -> bool:

@@ -61,9 +61,8 @@ class TwoViews(Pretraining):
             self.reuse_heads(model, heads)
             objective = self.objective(encoder, rows, heads)
         # validation scores of a task say nothing of an encoder without a head
-        warn_of_collapse(
-            type(self).__name__, fit(objective, dataclasses.replace(run, selector=None), self.schedule)
-        )
+        history = fit(objective, dataclasses.replace(run, selector=None), self.schedule)
+        warn_of_collapse(type(self).__name__, history, run)
         self.keep_heads(run, heads)
         return encoder
 

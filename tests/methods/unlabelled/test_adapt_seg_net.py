@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional
 
+import medgraft as mg
 from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
 from medgraft.engine.batch_stats import batch_norms
@@ -366,3 +369,23 @@ def test_keeps_the_promises_of_a_method() -> None:
 @pytest.mark.slow
 def test_keeps_its_promises_in_two_processes() -> None:
     assert "two processes" in check_method(adversary(), processes=True)[-1]
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.0, True), (1.0, False)])
+def test_a_discriminator_that_is_never_deceived_is_told(
+    share: float,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("medgraft.methods.unlabelled.adapt_seg_net.NOT_DECEIVED", share)
+    source, target = cohorts(2)
+    mg.adapt(
+        make_model("segment"), Task(source=source, target=target), adversary(), run(folder=tmp_path / "out")
+    )
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    right = pd.read_parquet(tmp_path / "out" / "records" / "history.parquet")["told_apart"].iloc[-1]
+    wanted = f"AdaptSegNet has not converged: at its end the discriminator was right at {right:.0%} of places"
+    assert [text.startswith(wanted) for text in record["warnings"]] == [True] * warned
+    assert (wanted in caplog.text) == warned

@@ -46,7 +46,7 @@ def weigh_by_risk(source: Model, rows: Loader | Patches, loss: LossSettings, run
     """
     if loss.risk_map is None:
         return None
-    _check(source, rows.preparer.preparation)
+    _check(source, rows.preparer.preparation, run)
     frozen = freeze(source, run.fabric.device)
     classes = rows.cohort.classes
 
@@ -88,7 +88,7 @@ def risk_table(sums: RiskSums, classes: tuple[str, ...]) -> pd.DataFrame:
     return table.assign(share_of_pixels=table["share_of_pixels"] / pixels.sum())
 
 
-def _check(source: Model, preparation: Preparation) -> None:
+def _check(source: Model, preparation: Preparation, run: Run) -> None:
     if source.spec.kind != "segment":
         raise ModelError(
             WHO, "a source that segments, with classes of its own", f"this one's kind is '{source.spec.kind}'",
@@ -104,9 +104,9 @@ def _check(source: Model, preparation: Preparation) -> None:
             )  # fmt: skip
     changed = [name for name in INTENSITIES if getattr(own, name) != getattr(preparation, name)]
     if changed:
-        logger.warning(
-            "the risk map is that of the source on images prepared otherwise than it was trained with (%s)",
-            ", ".join(changed),
+        run.warn(
+            "the risk map is that of the source on images prepared otherwise than it was trained with "
+            f"({', '.join(changed)})"
         )
 
 

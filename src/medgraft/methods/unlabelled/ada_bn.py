@@ -71,7 +71,7 @@ class AdaBN(MethodSettings):
         adapted = copy.deepcopy(model)
         rows = open_rows(task.target, adapted.spec.preparation, run)
         if len(rows) == 1:
-            logger.warning(
+            run.warn(
                 "AdaBN takes the statistics of a single image, which tell what it shows as much as how its site looks: "
                 "give it more images of the site"
             )

@@ -27,6 +27,8 @@ from medgraft.models.model import Model, evaluation_mode
 from medgraft.types import Kind, Loss, Progress, Step
 
 LossForm = Literal["cross_entropy", "least_squares"]
+NOT_DECEIVED = 0.95
+"""Share of places where a discriminator is right that the segmenter does not deceive; 0.5 is guessing."""
 
 
 class AdaptSegNet(BetweenSites):
@@ -98,7 +100,15 @@ class AdaptSegNet(BetweenSites):
             ),
             method=self,
         )
-        fit(objective, run, {"segment": self.schedule, "discriminate": self.discriminator_schedule()})
+        history = fit(
+            objective, run, {"segment": self.schedule, "discriminate": self.discriminator_schedule()}
+        )
+        right = history.rows[-1]["told_apart"]
+        if right > NOT_DECEIVED:
+            run.warn(
+                f"AdaptSegNet has not converged: at its end the discriminator was right at {right:.0%} of places, so "
+                "that masks of the two sites still differ. Lower discriminator_lr, raise weight, or train longer."
+            )
         return adapted
 
     def discriminator_schedule(self) -> Schedule:

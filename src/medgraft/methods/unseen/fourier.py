@@ -102,7 +102,7 @@ class Fourier(Restyling):
         if beta == "chosen":
             beta = self._choose(adapted, run)
         adapted = self._around(adapted.network, adapted.bank, float(beta), run)
-        _warn(adapted)
+        _warn(adapted, run)
         return adapted
 
     def _with_donors(self, model: Model, source: Cohort, run: Run) -> FourierAdapted:
@@ -185,12 +185,13 @@ def _best(lines: list[dict[str, object]], run: Run) -> float:
     return float(means.index[int(np.nanargmax(means))])
 
 
-def _warn(adapted: FourierAdapted) -> None:
+def _warn(adapted: FourierAdapted, run: Run) -> None:
     bank, beta = adapted.bank, adapted.beta
     if len(bank.slices) == 1:
-        logger.warning("one donor scan lends its contrast to all images: name more of them")
+        run.warn("one donor scan lends its contrast to all images: name more of them")
     if len(low_frequencies(bank.size, beta, bank.region)) == 1:
-        logger.warning(
-            "with beta %g and slices of %d x %d pixels only the mean of each slice is matched: more needs a beta "
-            "above %.2g", beta, *bank.size, 1 / min(bank.size),
-        )  # fmt: skip
+        height, width = bank.size
+        run.warn(
+            f"with beta {beta:g} and slices of {height} x {width} pixels only the mean of each slice is matched: "
+            f"more needs a beta above {1 / min(bank.size):.2g}"
+        )

@@ -88,7 +88,7 @@ class NormaliseStain(MethodSettings):
         check_source_model(model, task)
         preparation = model.spec.preparation
         if self.per == "tile":
-            logger.warning(
+            run.warn(
                 "per='tile' brings each tile to the same colours, whatever it shows: in a trial on small tiles that "
                 "lost half of the accuracy; name the slide or region in the column 'patient' and keep per='region'"
             )

@@ -146,7 +146,7 @@ class StainAgnostic(SourceImages):
                 self.decoder, self.block = decoder_for(model, self.shown[:1])
             self._groups = [*self._groups, ParamGroup(list(self.decoder.parameters()))]
         if method.alters:
-            self._warn_of_grey()
+            self._warn_of_grey(run)
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         """The same batches as without alteration, with an altered copy of each image."""
@@ -214,13 +214,12 @@ class StainAgnostic(SourceImages):
                 columns["regenerated"] = self.decoder(inner, (altered.shape[2], altered.shape[3]))
         run.record(f"stains ({', '.join(columns)})", side_by_side(list(columns.values())))
 
-    def _warn_of_grey(self) -> None:
+    def _warn_of_grey(self, run: Run) -> None:
         colours = self.colours(self.shown)
         if (colours.amax(dim=1) - colours.amin(dim=1)).max() < HALF_A_GREY_LEVEL:
-            logger.warning(
-                "StainAgLr alters stains, but the %d training images looked at are grey, so that it teaches the model "
-                "nothing useful; use it for stained tissue in colour",
-                len(colours),
+            run.warn(
+                f"StainAgLr alters stains, but the {len(colours)} training images looked at are grey, so that it "
+                "teaches the model nothing useful; use it for stained tissue in colour"
             )
 
 
