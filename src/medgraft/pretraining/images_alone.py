@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from pydantic import Field as Setting
 from torch import Tensor, nn
 
 from medgraft.data.cohort import Cohort
+from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
-from medgraft.engine.loop import History
+from medgraft.engine.loop import History, fit
 from medgraft.engine.method import MethodSettings, Needs
+from medgraft.engine.objective import Objective
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import DataError, SettingsError, ShapeError
@@ -32,11 +35,22 @@ COLLAPSED_RANK, COLLAPSED_DEVIATION = 1.5, 0.01
 """Features that fill fewer directions, or vary by a smaller share of what they did in the first epoch, are lost."""
 
 
+class Begun(NamedTuple):
+    """What a training begins with.
+
+    encoder: a copy of the source model without its head. rows: all images. images: some of them, (B, C, H, W).
+    """
+
+    encoder: Model
+    rows: Loader
+    images: Tensor
+
+
 class Pretraining(MethodSettings):
     """Base of the methods that see nothing but source images, and return an encoder.
 
-    A subclass adds its settings and `adapt`, which calls `encoder`, `check_batches`, `look_at`, trains an objective,
-    and hands its heads to `keep_heads`.
+    A subclass adds its settings and `adapt`, which calls `begin`, makes heads and an objective, calls `train`, and
+    returns the encoder.
 
     fewest: images that a process must see at once.
     """
@@ -54,6 +68,27 @@ class Pretraining(MethodSettings):
     def needs(self) -> Needs:
         """Source images."""
         return Needs.of(source=("images",))
+
+    def begin(self, model: Model, task: Task, run: Run) -> Begun:
+        """Open the images and make the encoder; what cannot be trained on is refused.
+
+        Raises:
+            ModelError: the model cannot encode, or not images of this size.
+            DataError: too few images, or they are all constant or the same, or differ in size.
+            SettingsError: batches of too few images.
+        """
+        assert task.source is not None
+        encoder = self.encoder(model, task.source)
+        rows = run.loader(task.source, encoder.spec.preparation)
+        self.check_batches(len(rows), run)
+        return Begun(encoder, rows, self.look_at(rows))
+
+    def train(self, objective: Objective, heads: Mapping[str, nn.Module], run: Run) -> History:
+        """Train the encoder and its heads, and leave these with the encoder, for a training that goes on from it."""
+        # validation scores of a task say nothing of an encoder without a head
+        history = fit(objective, dataclasses.replace(run, selector=None), self.schedule)
+        run.shared.pretraining_heads = PretrainingHeads.record(self.name, heads)
+        return history
 
     def encoder(self, model: Model, cohort: Cohort) -> Model:
         """The source model as an encoder of these images, its head dropped.
@@ -149,10 +184,6 @@ class Pretraining(MethodSettings):
                 logger.info(
                     "the %s of the source model does not fit; %s begins a new one", name, type(self).__name__
                 )
-
-    def keep_heads(self, run: Run, heads: Mapping[str, nn.Module]) -> None:
-        """Leave the heads with the encoder that is returned, for a training that goes on from it."""
-        run.shared.pretraining_heads = PretrainingHeads.record(self.name, heads)
 
 
 def warn_of_collapse(who: str, history: History, run: Run) -> None:

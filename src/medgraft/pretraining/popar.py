@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 
 from medgraft.data.task import Task
 from medgraft.engine.loading import AHEAD, Loader, prefetch
-from medgraft.engine.loop import fit
 from medgraft.engine.objective import Objective
 from medgraft.engine.predict import placed
 from medgraft.engine.randomness import seeded
@@ -85,11 +83,7 @@ class POPAR(Pretraining):
             SettingsError: another cell than the network's stride; more processes than images in a batch.
             ShapeError: images that the network's last map does not cover exactly, of a single cell, or too small.
         """
-        assert task.source is not None
-        encoder = self.encoder(model, task.source)
-        rows = run.loader(task.source, encoder.spec.preparation)
-        self.check_batches(len(rows), run)
-        images = self.look_at(rows)
+        encoder, rows, images = self.begin(model, task, run)
         stride, channels = self.stride(encoder, images)
         cells = self.cells_of(images, stride)
         with seeded(run.seed, run.path, "heads"):
@@ -98,8 +92,7 @@ class POPAR(Pretraining):
         heads = {"order": order, "restoration": restoration}
         self.reuse_heads(model, heads)
         objective = OrderAndAppearance(encoder, rows, order, restoration, stride, self)
-        fit(objective, dataclasses.replace(run, selector=None), self.schedule)
-        self.keep_heads(run, heads)
+        self.train(objective, heads, run)
         objective.show(images[:: -(-len(images) // SHOWN)], run)
         return encoder
 

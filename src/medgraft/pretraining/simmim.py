@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from medgraft.data.task import Task
 from medgraft.engine.loading import AHEAD, Loader, prefetch
-from medgraft.engine.loop import fit
 from medgraft.engine.objective import Objective
 from medgraft.engine.predict import placed
 from medgraft.engine.randomness import seeded
@@ -97,13 +95,9 @@ class SimMIM(Pretraining):
             SettingsError: a mask unit that cuts patches; more processes than images in a batch.
             ShapeError: images that mask units, or the network's last map, do not cover exactly.
         """
-        assert task.source is not None
-        patch_embedding(model)
-        encoder = self.encoder(model, task.source)
+        patch_embedding(model)  # refused before anything is opened
+        encoder, rows, images = self.begin(model, task, run)
         embedding = patch_embedding(encoder)
-        rows = run.loader(task.source, encoder.spec.preparation)
-        self.check_batches(len(rows), run)
-        images = self.look_at(rows)
         height, width = images.shape[2:]
         unit = self.unit_of(height, width, embedding.patch_size[0])
         masked_units(height, width, unit, self.mask_ratio)
@@ -114,8 +108,7 @@ class SimMIM(Pretraining):
         heads = {"mask_token": token, "decoder": decoder}
         self.reuse_heads(model, heads)
         objective = FillingIn(encoder, rows, token, decoder, unit, self)
-        fit(objective, dataclasses.replace(run, selector=None), self.schedule)
-        self.keep_heads(run, heads)
+        self.train(objective, heads, run)
         objective.show(images[:: -(-len(images) // SHOWN)], run)
         return encoder
 

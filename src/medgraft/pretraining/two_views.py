@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from medgraft.data.task import Task
 from medgraft.engine.loading import AHEAD, Loader, prefetch
-from medgraft.engine.loop import fit
 from medgraft.engine.objective import Objective
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
@@ -49,21 +47,14 @@ class TwoViews(Pretraining):
             DataError: images of different sizes, too few images, or images that show nothing.
             SettingsError: batches of fewer than two images per process.
         """
-        assert task.source is not None
-        encoder = self.encoder(model, task.source)
-        rows = run.loader(task.source, encoder.spec.preparation)
-        self.check_batches(len(rows), run)
-        images = self.look_at(rows)
+        encoder, rows, images = self.begin(model, task, run)
         with torch.no_grad(), evaluation_mode(encoder):
             features = encoder.features(images[:1]).shape[1]
         with seeded(run.seed, run.path, "projector"):
             heads = self.heads(encoder, features)
             self.reuse_heads(model, heads)
             objective = self.objective(encoder, rows, heads)
-        # validation scores of a task say nothing of an encoder without a head
-        history = fit(objective, dataclasses.replace(run, selector=None), self.schedule)
-        warn_of_collapse(type(self).__name__, history, run)
-        self.keep_heads(run, heads)
+        warn_of_collapse(type(self).__name__, self.train(objective, heads, run), run)
         return encoder
 
     def heads(self, encoder: Model, features: int) -> Heads:
