@@ -27,8 +27,8 @@ from medgraft.models.regraft import regraft
 from medgraft.types import Kind
 
 logger = logging.getLogger(__name__)
-LOOKED_AT = 64
-"""Images that are looked at before the training."""
+LOOKED_AT, LOOKED_AT_FOR_COLOUR = 64, 1000
+"""Images that are looked at before the training: whether they show something, and whether they have colours."""
 SHOWN = 6
 """Images in the pictures that a training leaves."""
 COLLAPSED_RANK, COLLAPSED_DEVIATION = 1.5, 0.01
@@ -59,7 +59,8 @@ class Pretraining(MethodSettings):
     fewest: ClassVar[int] = 1
 
     channels: int | None = Setting(default=None, ge=1)
-    """Input channels of the encoder; None takes 1 where every image is grey, else the source model's."""
+    """Input channels of the encoder; None takes 1 where images are grey (1000 of them are looked at), else the source
+    model's."""
     size: tuple[int, int] | None = None
     """(H, W) in pixels to resize images to; None keeps the source model's."""
     schedule: Schedule = Schedule()
@@ -199,4 +200,5 @@ def warn_of_collapse(who: str, history: History, run: Run) -> None:
 
 
 def _is_grey(cohort: Cohort) -> bool:
-    return all(cohort.picture(row).array.shape[-1] == 1 for row in range(len(cohort)))
+    rows = np.linspace(0, len(cohort) - 1, min(LOOKED_AT_FOR_COLOUR, len(cohort))).round().astype(int)
+    return all(cohort.picture(int(row)).array.shape[-1] == 1 for row in rows)
