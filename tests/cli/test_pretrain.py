@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 from medgraft.cli.main import app
+from medgraft.models.model import Model
 from medgraft.models.storage import load_model
 
 SHORT = [
@@ -51,6 +54,25 @@ def test_an_encoder_is_left_and_what_was_watched(tmp_path: Path) -> None:
     assert watched["epoch"].tolist() == [0, 1]
     again = call(table, "--out", out, "--source", "random/test_resnet", "--watch", table, *SHORT)
     assert again.exit_code == 0, again.output
+
+
+def test_it_compiles_where_asked_and_says_so_in_the_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def compiled(model: Model, device: torch.device) -> nullcontext[None]:
+        asked.append(device.type)
+        return nullcontext()
+
+    monkeypatch.setattr("medgraft.engine.loop.compiled", compiled)
+    for words in ([], ["--compile"]):
+        out = tmp_path / f"run{len(words)}"
+        table = tmp_path / "a" / "manifest.csv" if words else data_set(tmp_path / "a")
+        done = call(table, "--out", out, "--source", "random/test_resnet", *SHORT, *words)
+        assert done.exit_code == 0, done.output
+        assert json.loads((out / "run.json").read_text())["run"]["compile"] == bool(words)
+    assert asked == ["cpu"]
 
 
 def test_labels_and_their_names_are_left_alone(tmp_path: Path) -> None:
