@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,14 @@ from torch import Tensor
 from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
-from medgraft.engine.run import Interrupted, Run, Shared
+from medgraft.engine.run import Interrupted, Limit, Run, Shared
 from medgraft.engine.schedule import OptimizerName, Schedule
 from medgraft.errors import SettingsError
 from medgraft.methods import FineTune
 from medgraft.models.losses import LossSettings, build_loss
 from medgraft.models.model import Model
 from medgraft.models.regraft import regraft
+from medgraft.plugins import resolve_method
 from medgraft.testing import StopsAfter, check_method, make_cohort, make_model
 from medgraft.types import Kind
 
@@ -261,3 +262,19 @@ def test_keeps_the_promises_of_a_method() -> None:
 @pytest.mark.slow
 def test_keeps_its_promises_in_two_processes() -> None:
     assert "two processes" in check_method(fine_tune(), processes=True)[-1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"scope": "head", "schedule": {"epochs": 1}}, True),
+        ({"scope": "head", "schedule": {"epochs": 1}, "head_schedule": {"epochs": 1}}, False),
+        ({"scope": "head_then_all", "schedule": {"epochs": 1}, "head_schedule": {"epochs": 1}}, False),
+        ({"scope": "head"}, False),
+    ],
+)
+def test_a_schedule_that_does_nothing_is_told(settings: dict[str, Any], told: bool) -> None:
+    short = Run(device="cpu", progress=False, workers=0, limit=Limit(1, 1))
+    method = resolve_method("fine_tune", settings)
+    adapt(make_model("classify"), Task(target=make_cohort("classify")), method, short)
+    assert [warning.startswith("schedule does nothing") for warning in short.shared.warnings] == [True] * told

@@ -43,6 +43,8 @@ from medgraft.models.regraft import Plan, reinitialise
 from medgraft.types import Kind, Loss, Progress, Step
 
 Scope = Literal[Part, "head", "head_then_all", "from_scratch"]
+LENGTHS = {"schedule", "head_schedule"}
+"""Settings that say how long is trained."""
 
 
 class FineTune(OnImages):
@@ -131,6 +133,10 @@ class FineTune(OnImages):
         pixel_weights = weigh_by_risk(model, loader, settings, run)
         whole_images = isinstance(adapted, Classifier | Colorized) and task.kind != "segment"
         on_features = whole_images and self.scope in ("head", "head_then_all")
+        if on_features and self.scope == "head" and self.model_fields_set & LENGTHS == {"schedule"}:
+            run.warn(
+                "schedule does nothing where a head is trained alone on features: its length is head_schedule"
+            )
         if on_features and isinstance(loader, Loader):
             part = run.child("head") if self.scope == "head_then_all" else run
             self._fit_head_on_features(adapted, loader, criterion, part)
