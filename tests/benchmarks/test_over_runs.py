@@ -86,6 +86,19 @@ def test_the_best_of_each_group_are_compared(scores, metric, best):
     assert (line[0]["group"], line[0]["reference_group"]) == ("transformers", "convolutional")
 
 
+def test_a_pair_that_groups_name_again_counts_once_in_the_correction(scores):
+    rows, evidence = rows_and_evidence(scores)
+    alone = compare_runs(evidence, rows, grid_of()).tables["run_tests"]
+    groups = {
+        "networks": ["swin", "vit"],
+        "bounds": ["full fine-tuning"],
+    }  # the best of the first again, with its baseline
+    table = compare_runs(evidence, rows, grid_of(groups=groups)).tables["run_tests"]
+    assert len(table) == len(alone) + 1
+    assert table["p_holm"][:3].tolist() == alone["p_holm"].tolist()
+    assert table["p_holm"].iloc[3] == table.set_index("subject").loc["swin, 8 images", "p_holm"].iloc[0]
+
+
 def test_what_claims_compare_is_compared_once(scores):
     rows, evidence = rows_and_evidence(scores)
     about = {"sentence": "better", "source": "a paper", "published": "yes"}

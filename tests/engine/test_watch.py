@@ -74,6 +74,13 @@ def test_pictures_are_of_the_first_look_and_the_last_and_tell_no_rows() -> None:
         np.testing.assert_allclose(np.sort(ours), np.sort(plane[seen.labels == code, 0]), atol=0.006)
 
 
+@pytest.mark.parametrize("features", [np.ones((20, 4)), np.arange(20.0)[:, None]])
+def test_features_that_have_no_plane_leave_no_picture(features: np.ndarray) -> None:
+    watch = Watch(Watched(LABELLED, 1), run())
+    watch._lay_out(features.astype(np.float32), 0)
+    assert watch.planes().empty and list(watch.planes().columns) == ["epoch", "x", "y", "label"]
+
+
 def test_watching_changes_no_weight() -> None:
     model, task = make_model("encode"), Task(source=GREY)
     watched, alone = (adapt(model, task, method(2), run(watched=w)) for w in (Watched(LABELLED, 1), None))

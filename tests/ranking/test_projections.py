@@ -8,7 +8,6 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.manifold import trustworthiness
 
 from medgraft.errors import DataError, SettingsError, ShapeError
-from medgraft.metrics.tsne import draw_rows
 from medgraft.ranking.inputs import UndefinedError
 from medgraft.ranking.projections import project_by_lda, project_by_nca, to_plane
 from medgraft.ranking.scores.label_predictability import label_predictability
@@ -176,17 +175,6 @@ def test_features_of_one_or_two_dimensions_are_shown_as_they_are():
 def test_a_collapsed_class_is_laid_out_without_a_complaint():
     labels = np.arange(40) % 4
     assert np.isfinite(to_plane(np.eye(4)[labels])).all()
-
-
-def test_drawn_images_keep_the_shares_of_classes_and_each_class():
-    labels = np.array([0] * 600 + [1] * 300 + [2] * 99 + [3])
-    rows = draw_rows(labels, most=100, seed=1)
-    assert len(set(rows.tolist())) == 100 and (np.diff(rows) > 0).all()
-    np.testing.assert_allclose(np.bincount(labels[rows]), [60, 30, 10, 1], atol=1)
-    assert np.bincount(labels[rows])[3] == 1
-    assert set(rows) < set(draw_rows(labels, most=200, seed=1))
-    assert not np.array_equal(rows, draw_rows(labels, most=100, seed=2))
-    np.testing.assert_array_equal(draw_rows(labels, most=5000), np.arange(1000))
 
 
 @pytest.mark.parametrize(

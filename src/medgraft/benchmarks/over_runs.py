@@ -81,11 +81,14 @@ def _tests(runs: pd.DataFrame, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     defined = [line for line in lines if math.isfinite(line["p_paired"])]
-    for line in lines:
-        line["p_holm"] = math.nan
-    for line, p in zip(defined, holm([line["p_paired"] for line in defined]) if defined else ()):
-        line["p_holm"] = float(p)
-    return lines
+    once = {
+        (line["subject"], line["reference"]): line["p_paired"] for line in defined
+    }  # the best of groups come again
+    corrected = dict(zip(once, holm(list(once.values())))) if once else {}
+    return [
+        line | {"p_holm": float(corrected.get((line["subject"], line["reference"]), math.nan))}
+        for line in lines
+    ]
 
 
 def _runs(evidence: Evidence, cohort: str, metric: str) -> pd.DataFrame:

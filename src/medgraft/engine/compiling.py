@@ -23,13 +23,6 @@ def compiled(model: Model, device: torch.device) -> Iterator[None]:
 
     Raises:
         SettingsError: torch cannot compile on this machine.
-
-    >>> from medgraft.testing import make_model
-    >>> model = make_model("classify")
-    >>> names = list(model.state_dict())
-    >>> with compiled(model, torch.device("cpu")):  # doctest: +SKIP
-    ...     list(model.state_dict()) == names
-    True
     """
     _refuse_without_compiler(device)
     blocks = model.block_modules()

@@ -99,7 +99,7 @@ class Watch:
     def _lay_out(self, features: NDArray[np.float32], epoch: int) -> None:
         """Keep where images lie: of the first look, and of the one that is the last so far."""
         shown = features[self._shown].astype(np.float64)
-        if len(shown) < FEWEST or not np.ptp(shown, axis=0).any():
+        if len(shown) < FEWEST or shown.shape[1] < 2 or not np.ptp(shown, axis=0).any():
             return
         plane = embed_in_plane(shown, iterations=500, angle=0.8).round(2)
         self._planes[1:] = [{"epoch": epoch, "x": plane[:, 0].tolist(), "y": plane[:, 1].tolist()}]

@@ -82,8 +82,7 @@ def independent_t_test(a: ArrayLike, b: ArrayLike) -> TestResult:
             return TestResult(0.0, 1.0, number, "All scores are equal.")
         return TestResult(NAN, NAN, number, "No spread in either group: t does not exist.")
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # one group may be all equal, as runs without chance are
+        # one group may be all equal, as runs without chance are
+        warnings.simplefilter("ignore", RuntimeWarning)
         found = stats.ttest_ind(first, second, equal_var=False)
     return TestResult(float(found.statistic), float(found.pvalue), number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 import pandas as pd
 import torch
@@ -21,7 +19,6 @@ from medgraft.models.losses import LossSettings
 from medgraft.models.model import Model
 from medgraft.types import Preparation
 
-logger = logging.getLogger(__name__)
 WHO = "loss.risk_map"
 PICTURES = 3
 INTENSITIES = ("intensity", "window", "percentiles", "mean", "std")

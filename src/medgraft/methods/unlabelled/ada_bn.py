@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from typing import ClassVar, NamedTuple
 
 import pandas as pd
@@ -19,8 +18,6 @@ from medgraft.engine.run import Run
 from medgraft.errors import DataError, ModelError
 from medgraft.models.model import Model
 from medgraft.types import Kind
-
-logger = logging.getLogger(__name__)
 
 
 class AdaBN(MethodSettings):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from itertools import permutations
 from typing import ClassVar, Literal
@@ -25,8 +24,6 @@ from medgraft.errors import DataError, ModelError, SettingsError
 from medgraft.images.fourier import Region, low_frequencies
 from medgraft.models.model import Model
 from medgraft.types import Field, Kind
-
-logger = logging.getLogger(__name__)
 
 BETAS = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.035)
 """What is tried where beta is searched for, as published."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -32,8 +31,6 @@ from medgraft.images.reinhard import LabStatistics, Reinhard
 from medgraft.images.stain import Macenko, Stains, Vahadane
 from medgraft.models.model import Model
 from medgraft.types import Kind, Preparation
-
-logger = logging.getLogger(__name__)
 
 
 class NormaliseStain(MethodSettings):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -38,7 +37,6 @@ from medgraft.models.stain_decoder import (
 )
 from medgraft.types import Kind, Loss, Progress, Step
 
-logger = logging.getLogger(__name__)
 ALTERED = "altered"
 SHOWN = 6
 """Tiles in the picture."""
