@@ -75,6 +75,20 @@ def test_colours_are_drawn_for_each_image_beside_all_that_was_drawn_before() -> 
     assert float((torch.corrcoef(together) - torch.eye(4)).abs().max()) < 0.06
 
 
+def test_some_images_keep_brightness_contrast_saturation_and_hue_together() -> None:
+    always = Augmentation(brightness=0.4, contrast=0.4, **COLOURFUL)  # type: ignore[arg-type]
+    sometimes = always.model_copy(update={"jitter_chance": 0.8})
+    all_drawn, drawn = (changes.sample(3000, seeded(3)) for changes in (always, sometimes))
+    spared = (drawn.brightness == 1.0) & (drawn.contrast == 1.0)
+    assert float(spared.double().mean()) == pytest.approx(0.2, abs=0.03)
+    for name, neutral in {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}.items():
+        own, of_all = getattr(drawn, name), getattr(all_drawn, name)
+        assert bool((own[spared] == neutral).all()) and torch.equal(own[~spared], of_all[~spared])
+        assert abs(float(torch.corrcoef(torch.stack([spared.double(), of_all]))[0, 1])) < 0.06
+    left = set(drawn._fields) - {"brightness", "contrast", "saturation", "hue"}
+    assert all(torch.equal(getattr(drawn, name), getattr(all_drawn, name)) for name in left)
+
+
 def test_old_seeds_give_the_numbers_they_always_gave() -> None:
     drawn = Augmentation.preset("strong").sample(2, seeded(7))
     assert drawn.angle.tolist() == pytest.approx(ANGLES, rel=1e-12)

@@ -14,7 +14,14 @@ from medgraft.errors import SettingsError
 from medgraft.images.geometry import Outside, affine, affine_volume, flip, turn
 from medgraft.images.hed import PRESETS as HED_RANGES
 from medgraft.images.preparation import ValueRange
-from medgraft.images.recolouring import check_colours, draw_colours, draw_stains, ends_of, recolour
+from medgraft.images.recolouring import (
+    check_colours,
+    draw_colours,
+    draw_stains,
+    ends_of,
+    recolour,
+    spare_from_jitter,
+)
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -157,6 +164,8 @@ class Augmentation(BaseModel):
     """Of colour images of three channels, largest change of saturation as a share, either way."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     """Of colour images of three channels, largest turn of the circle of hues, either way; 0.5 is half the circle."""
+    jitter_chance: Chance = 1.0
+    """Probability of changing brightness, contrast, saturation and hue: all of them, or none."""
     greyscale: Chance = 0.0
     """Of colour images of three channels, probability of taking their colour away."""
     solarise: Chance = 0.0
@@ -245,6 +254,8 @@ class Augmentation(BaseModel):
         colours = (self.saturation, self.hue, self.greyscale, self.solarise)
         if any(colours):
             parameters = parameters._replace(**draw_colours(*colours, parameters.seeds))
+        if self.jitter_chance < 1:
+            parameters = parameters._replace(**spare_from_jitter(parameters, self.jitter_chance))
         if dimensions == 2:
             return parameters
         draw = iter(torch.rand(DRAWS_ACROSS_SLICES, batch_size, generator=generator, dtype=torch.float64))

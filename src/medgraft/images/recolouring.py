@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from medgraft.images.augmentation import Parameters
 
 AFTER_NOISE = 2**31
-"""Added to the seeds of the noise, which are below it, for numbers of the stains; twice it for those of colours."""
+"""Added to the seeds of the noise, which are below it, for numbers of the stains; twice it for those of colours; three
+times for the choice of who is spared."""
 
 
 def draw_stains(extent: float, seeds: Tensor) -> dict[str, Tensor]:
@@ -61,6 +62,22 @@ def draw_colours(
         "greyscale": third < greyscale,
         "solarise": fourth < solarise,
     }
+
+
+def spare_from_jitter(parameters: Parameters, chance: float) -> dict[str, Tensor]:
+    """Leave some images their brightness, contrast, saturation and hue, each image by its own seed.
+
+    Args:
+        parameters: that were drawn for every image.
+        chance: of keeping what was drawn.
+
+    Returns: the four parameters, neutral where an image is spared.
+    """
+    seeds = (3 * AFTER_NOISE + parameters.seeds).tolist()
+    drawn = [torch.rand((), generator=torch.Generator().manual_seed(seed)).item() for seed in seeds]
+    spared = torch.tensor(drawn, dtype=torch.float64) >= chance
+    neutral = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
+    return {name: torch.where(spared, value, getattr(parameters, name)) for name, value in neutral.items()}
 
 
 def recolour(images: Tensor, parameters: Parameters, low: Tensor, high: Tensor) -> Tensor:

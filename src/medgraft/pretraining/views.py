@@ -40,12 +40,12 @@ VIEWS: dict[ViewName, Augmentation] = {
         update={"flip_horizontal": 0.5, "flip_vertical": 0.5, "quarter_turns": True, "hed": 0.05}
     ),
     "dermoscopy": _PHOTOGRAPHED.model_copy(update={"rotation": 180, "hue": 0.02, "greyscale": 0.0}),
-    "photograph": _PHOTOGRAPHED,
+    "photograph": _PHOTOGRAPHED.model_copy(update={"jitter_chance": 0.8}),
 }
 """`scan` (X-ray, CT, MR): crops of a fifth or more, small rotations, grey levels, blur and noise, and no flips, for
 left and right may be what is asked; `tissue` (H&E): flips, quarter turns (square images) and stains instead;
-`photograph`: flips, rotations, hue and saturation, and a fifth of the views grey; `dermoscopy`: rotations by any angle,
-and colours that change little, for they are part of the diagnosis.
+`photograph`: flips, rotations, hue and saturation in four views of five, and a fifth of the views grey;
+`dermoscopy`: rotations by any angle, and colours that change little, for they are part of the diagnosis.
 """
 
 _MILD = Augmentation.preset("none").model_copy(update={"crop": (0.67, 1.0)})
