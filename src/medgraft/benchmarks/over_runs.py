@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -81,14 +81,14 @@ def _tests(runs: pd.DataFrame, wanted: Sequence[Pair]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     defined = [line for line in lines if math.isfinite(line["p_paired"])]
-    once = {
-        (line["subject"], line["reference"]): line["p_paired"] for line in defined
-    }  # the best of groups come again
+    # the best of groups come again, and perhaps the other way round
+    once = {_two(line): line["p_paired"] for line in defined}
     corrected = dict(zip(once, holm(list(once.values())))) if once else {}
-    return [
-        line | {"p_holm": float(corrected.get((line["subject"], line["reference"]), math.nan))}
-        for line in lines
-    ]
+    return [line | {"p_holm": float(corrected.get(_two(line), math.nan))} for line in lines]
+
+
+def _two(line: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset((line["subject"], line["reference"]))
 
 
 def _runs(evidence: Evidence, cohort: str, metric: str) -> pd.DataFrame:

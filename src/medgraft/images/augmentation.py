@@ -196,6 +196,15 @@ class Augmentation(BaseModel):
             )
         return PRESETS[name]
 
+    def in_place(self) -> Augmentation:
+        """The same changes of intensities and colours, while everything stays where it is.
+
+        >>> Augmentation.preset("hed_light").in_place().quarter_turns
+        False
+        """
+        still = PRESETS["none"]
+        return self.model_copy(update={name: getattr(still, name) for name in MOVING})
+
     def sample(
         self, batch_size: int, generator: torch.Generator, dimensions: Literal[2, 3] = 2
     ) -> Parameters:
@@ -331,6 +340,12 @@ PRESETS["hed_light"], PRESETS["hed_strong"] = (
     PRESETS["dihedral"].model_copy(update={"brightness": 0.35, "contrast": 0.5, "hed": extent})
     for extent in (HED_RANGES["light"], HED_RANGES["strong"])
 )
+
+MOVING = (
+    "flip_horizontal", "flip_vertical", "flip_depth", "quarter_turns",
+    "rotation", "tilt", "shift", "shear", "zoom", "crop",
+)  # fmt: skip
+"""Settings that change where things are."""
 
 DRAWS = 24
 """Uniform numbers that `sample` takes per image; a new operation draws its own from `seeds`, as stains and colours do,

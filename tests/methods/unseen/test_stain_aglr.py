@@ -19,7 +19,7 @@ from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import ModelError, SettingsError
 from medgraft.images.augmentation import Augmentation
-from medgraft.images.hed import HEDJitter, jitter_hed, rgb_to_hed
+from medgraft.images.hed import jitter_hed, rgb_to_hed
 from medgraft.methods import ERM, StainAgLr
 from medgraft.methods.unseen.stain_aglr import ALTERED, StainAgnostic
 from medgraft.models.model import Model
@@ -83,7 +83,7 @@ def colours_of(images: Tensor) -> Tensor:
 
 def test_the_altered_half_is_the_augmented_half_in_other_stains() -> None:
     """Each image's stains are a gain and a bias of its own, in range, of those of the raw one; nothing has moved."""
-    objective, step = prepared(alteration="strong")
+    objective, step = prepared(alteration={"hed": 0.2})
     raw, altered = colours_of(step.tensors["images"]), colours_of(step.tensors[ALTERED])
     assert 0.02 < float((raw - altered).abs().mean()) < 0.5
     clipped = (altered <= 1e-4) | (altered >= 1 - 1e-4)
@@ -274,9 +274,7 @@ def test_without_its_parts_it_is_training_on_the_source() -> None:
 
 def test_the_altered_half_alone_is_training_with_jitter() -> None:
     """Of constant stains, for which both ways draw the same."""
-    method = StainAgLr(
-        schedule=SHORT, alteration=HEDJitter(gain=0, bias=0), cross_entropy_on="altered", **OFF
-    )
+    method = StainAgLr(schedule=SHORT, alteration={}, cross_entropy_on="altered", **OFF)  # type: ignore[arg-type]
     plain = adapted(ERM(schedule=SHORT, augmentation="dihedral")).state_dict()
     for name, tensor in adapted(method).state_dict().items():
         assert torch.allclose(tensor.float(), plain[name].float(), atol=2e-3), name
@@ -354,14 +352,22 @@ def test_what_has_no_stains_is_refused_in_one_sentence() -> None:
     with pytest.raises(ModelError, match=r"feature maps.*regeneration_weight=0"):
         mg.adapt(vit, Task(source=tiles()), method, Run(**QUIET))
     mg.adapt(vit, Task(source=tiles()), StainAgLr(schedule=SHORT, regeneration_weight=0), Run(**QUIET))
-    for settings in ({"alteration": "heavy"}, {"consistency_weight": -1}, {"cross_entropy_on": "none"}):
+    for settings in (
+        {"alteration": "heavy"},
+        {"alteration": {"hed": 0.1, "rotation": 5}},
+        {"consistency_weight": -1},
+        {"cross_entropy_on": "none"},
+    ):
         with pytest.raises(ValueError, match=next(iter(settings))):
             StainAgLr(**settings)
 
 
 def test_presets_and_settings_survive_json() -> None:
     method = StainAgLr(alteration="strong", augmentation="hed_light")
-    assert method.alteration == HEDJitter(gain=0.2, bias=0.2, scale="legacy")
+    published = method.alteration
+    assert (published.brightness, published.contrast, published.hed) == (0.35, 0.5, 0.2)
+    assert published == published.in_place() != Augmentation.preset("hed_strong")
+    assert StainAgLr().alteration == Augmentation.preset("hed_light").in_place()
     assert StainAgLr.model_validate_json(method.model_dump_json()) == method
     assert method.augmentation == Augmentation.preset("hed_light")
 

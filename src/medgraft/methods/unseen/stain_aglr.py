@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic import Field as Setting
 from torch import Tensor
 
@@ -18,10 +18,9 @@ from medgraft.engine.predict import placed
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.engine.stain_normalised import from_unit, to_unit
+from medgraft.engine.stain_normalised import to_unit
 from medgraft.errors import DataError, SettingsError
-from medgraft.images.augmentation import Augmentation
-from medgraft.images.hed import HEDJitter
+from medgraft.images.augmentation import MOVING, Augmentation
 from medgraft.images.pictures import side_by_side
 from medgraft.images.preparation import Preparer
 from medgraft.methods.graft import AugmentationChoice
@@ -43,8 +42,22 @@ SHOWN = 6
 HALF_A_GREY_LEVEL = 0.5 / 255
 
 
-def _preset(value: object) -> object:
-    return HEDJitter.preset(value) if value in ("light", "strong") else value
+ALTERATIONS = {name: Augmentation.preset(f"hed_{name}").in_place() for name in ("light", "strong")}  # type: ignore[arg-type]
+
+
+def _completed(value: object) -> object:
+    if isinstance(value, str):
+        return ALTERATIONS.get(value, value)
+    return {**Augmentation.preset("none").model_dump(), **value} if isinstance(value, Mapping) else value
+
+
+def _in_place(value: Augmentation) -> Augmentation:
+    if value != value.in_place():
+        raise ValueError(
+            f"a copy is compared with its image pixel by pixel, so leave out {', '.join(MOVING)}: "
+            "what moves belongs to augmentation"
+        )
+    return value
 
 
 class StainAgLr(ERM):
@@ -54,22 +67,24 @@ class StainAgLr(ERM):
     back from the features of the altered copy (regeneration). The decoder is no part of the returned model, which costs
     what a plain classifier costs; the picture `stains (raw, altered, regenerated)` shows what it draws (its weights are
     those of the last epoch, whichever is kept of the model). Without both parts and with the loss of raw images only
-    this is `ERM`; with that of altered ones, training with HED jitter (Tellez et al. 2019), which
+    this is `ERM`; with that of altered ones, training with HED-light augmentation (Tellez et al. 2019), which
     `augmentation="hed_light"` gives to every method.
 
     >>> method = StainAgLr(alteration="strong")
-    >>> method.alteration.gain, method.consistency_weight, method.regeneration_weight
+    >>> method.alteration.hed, method.consistency_weight, method.regeneration_weight
     (0.2, 10.0, 0.1)
 
-    Source: Raipuria et al. 2022. Differs: `alteration` changes stains only; brightness and contrast, part of the
-        published one, belong to `augmentation` and are then those of both copies.
+    Source: Raipuria et al. 2022. Differs: nothing is scaled or bent elastically.
     """
 
     name: ClassVar[str] = "stain_aglr"
     kinds: ClassVar[frozenset[Kind]] = frozenset({"classify", "multilabel"})
 
-    alteration: Annotated[HEDJitter, BeforeValidator(_preset)] = HEDJitter.preset("light")
-    """How stains of the copy are altered: `light` (as published), `strong`, or the settings of a `HEDJitter`."""
+    alteration: Annotated[Augmentation, BeforeValidator(_completed), AfterValidator(_in_place)] = ALTERATIONS[
+        "light"
+    ]
+    """How brightness, contrast and stains of the copy are altered: `light` (as published: HED-light), `strong`, or
+    settings of an `Augmentation` that move nothing, such as `hed=0.1`; what is not named stays as it is."""
     consistency_weight: float = Setting(default=10.0, ge=0)
     """Of the divergence of what is said of the altered images from what is said of the raw ones; 0 leaves it out."""
     regeneration_weight: float = Setting(default=0.1, ge=0)
@@ -160,9 +175,8 @@ class StainAgnostic(SourceImages):
 
     def altered(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Prepared images (B, 3, H, W) in other stains, prepared likewise."""
-        return from_unit(
-            self.method.alteration(self.colours(images), generator), self.loader.preparer.preparation
-        )
+        value_range = self.loader.preparer.value_range
+        return self.method.alteration(images, generator, value_range=value_range)[0]
 
     def colours(self, images: Tensor) -> Tensor:
         """Prepared images as red, green and blue in [0, 1]."""
