@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medgraft.data.task import Task
+from medgraft.engine.checkpoint import read_saved
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Interrupted, Limit, Run, Shared
@@ -156,6 +157,35 @@ def test_batch_statistics_are_estimated_from_the_training_rows() -> None:
     assert norms and all(0 < int(norm.num_batches_tracked) <= 2 for norm in norms)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="exclude each other"):
         fine_tune(estimate_batch_stats=True, freeze_batch_stats=True)
+
+
+def test_a_head_is_trained_on_features_of_statistics_that_stay(tmp_path: Path) -> None:
+    """One batch of all rows: each norm holds mean and variance of what reaches it where all norms take their own."""
+    target = make_cohort("classify", "B").split("train")
+    whole = fine_tune(scope="head", estimate_batch_stats=True, head_schedule=plain())
+    model = adapted(whole, folder=tmp_path)
+
+    images = Run(device="cpu").loader(target, model.spec.preparation)(np.arange(len(target))).images
+    by_hand, expected = source(), {}
+    for name, module in by_hand.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.train().register_forward_pre_hook(
+                lambda _, inputs, name=name: expected.update({
+                    f"{name}.running_mean": inputs[0].mean((0, 2, 3)),
+                    f"{name}.running_var": inputs[0].var((0, 2, 3)),
+                })
+            )  # fmt: skip
+    with torch.no_grad():
+        by_hand(images)
+    assert expected.keys() == batch_statistics(model).keys()
+    for name, found in batch_statistics(model).items():
+        torch.testing.assert_close(found, expected[name], rtol=1e-3, atol=1e-5)
+    table = read_saved(tmp_path / "once" / "features_of_own_batch_stats")
+    assert table is not None
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model(images), model.head_outputs(table.tensors["features"]), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_balanced_sampling_is_for_single_labels() -> None:

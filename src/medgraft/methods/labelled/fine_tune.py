@@ -70,8 +70,8 @@ class FineTune(OnImages):
     freeze_batch_stats: bool = False
     """Keep the source's running statistics in batch norm while training."""
     estimate_batch_stats: bool = False
-    """Compute the running statistics of batch norm anew from the training rows at the end. Short trainings need it,
-    most of all `from_scratch`; epochs are selected before."""
+    """Compute the running statistics of batch norm anew from the training rows: at the end, epochs being selected
+    before, and before a head is trained on features. Short trainings need it, most of all `from_scratch`."""
     layer_rates: Literal["by_scope", "auto_rgn"] = "by_scope"
     """`by_scope`: one learning rate for all blocks of the scope. `auto_rgn`: of these, each tensor's is in proportion
     to its gradient's norm beside its own, measured on five batches before each epoch; the largest gets the schedule's,
@@ -150,9 +150,12 @@ class FineTune(OnImages):
 
     def _fit_head_on_features(self, model: Model, loader: Loader, criterion: Criterion, run: Run) -> None:
         schedule = self.head_schedule.model_copy(update={"patience": None})
-        device = run.fabric.device
+        device, name = run.fabric.device, "features"
+        if self.estimate_batch_stats:
+            self._estimate_batch_stats(model, loader, schedule, run)
+            name = "features_of_own_batch_stats"
         features = run.once(
-            "features", lambda: Saved({"features": extract_features(model, loader.cohort, device=device)})
+            name, lambda: Saved({"features": extract_features(model, loader.cohort, device=device)})
         ).tensors["features"]
         objective = HeadOnFeatures(model, features, loader, criterion, schedule, self.balanced)
         # convex, and scored without the network only by its own loss: the last epoch is the one to keep
@@ -189,13 +192,13 @@ class FineTune(OnImages):
         if rates is not None:
             run.record("learning_rates", rates.table([row["lr"] for row in history.rows]))
         if self.estimate_batch_stats:
-            estimate_batch_stats(
-                model,
-                loader,
-                run.generator("batch statistics"),
-                batch_size=self.schedule.batch_size,
-                device=run.fabric.device,
-            )
+            self._estimate_batch_stats(model, loader, self.schedule, run)
+
+    def _estimate_batch_stats(
+        self, model: Model, loader: Loader | Patches, schedule: Schedule, run: Run
+    ) -> None:
+        generator, device = run.generator("batch statistics"), run.fabric.device
+        estimate_batch_stats(model, loader, generator, batch_size=schedule.batch_size, device=device)
 
 
 class HeadOnFeatures(Objective):
