@@ -16,7 +16,7 @@ from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
 from medgraft.engine.watch import Watch, Watched
-from medgraft.errors import DataError, SettingsError
+from medgraft.errors import DataError, RunError, SettingsError
 from medgraft.metrics.probes import linear_probe, neighbours_probe
 from medgraft.metrics.tsne import embed_in_plane
 from medgraft.models.weights import hash_weights
@@ -72,6 +72,13 @@ def test_pictures_are_of_the_first_look_and_the_last_and_tell_no_rows() -> None:
     for code, name in enumerate(seen.classes):
         ours = last.loc[last["label"] == name, "x"].to_numpy()
         np.testing.assert_allclose(np.sort(ours), np.sort(plane[seen.labels == code, 0]), atol=0.006)
+
+
+def test_features_that_are_not_finite_are_told_with_a_remedy() -> None:
+    model = make_model("encode")
+    next(model.parameters()).data.fill_(np.nan)
+    with pytest.raises(RunError, match=r"finite features.*after 4 epochs.*Lower the learning rate"):
+        Watch(Watched(LABELLED, 1), run()).look(model, 4, last=False)
 
 
 @pytest.mark.parametrize("features", [np.ones((20, 4)), np.arange(20.0)[:, None]])

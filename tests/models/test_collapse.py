@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from medgraft.models.collapse import alignment, uniformity
+from medgraft.models.collapse import alignment, effective_rank, uniformity
 
 
 def features(rows: int = 7, width: int = 5, seed: int = 0) -> torch.Tensor:
@@ -47,6 +47,15 @@ def test_collapsed_features_are_aligned_and_not_uniform() -> None:
     assert (alignment(zeros, zeros).item(), uniformity(zeros).item()) == (0, pytest.approx(0))
     spread = features(400, 300)
     assert uniformity(spread).item() == pytest.approx(-4, abs=0.1)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("shape", [(7, 5), (3, 5)])
+def test_features_that_are_not_finite_have_no_rank(shape: tuple[int, int], wrong: float) -> None:
+    rows = features(*shape)
+    assert effective_rank(rows).isfinite()
+    rows[1, 2] = wrong
+    assert effective_rank(rows).isnan()
 
 
 def test_half_precision_is_computed_in_single() -> None:

@@ -15,7 +15,7 @@ from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, MedgraftError, SettingsError, ShapeError
+from medgraft.errors import DataError, MedgraftError, RunError, SettingsError, ShapeError
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.collapse import alignment, effective_rank, feature_deviation, uniformity
 from medgraft.models.model import Model
@@ -137,6 +137,13 @@ def test_features_are_described_as_by_each_measure() -> None:
         name: pytest.approx(value.item()) for name, value in expected.items()
     }
     assert not any(value.requires_grad for value in told.values())
+
+
+@each_method
+def test_a_training_that_diverges_is_one_sentence(method: TwoViews) -> None:
+    absurd = method.model_copy(update={"schedule": SGD.model_copy(update={"lr": 1e30})})
+    with pytest.raises(RunError, match=r"finite losses.*Lower the learning rate"):
+        adapt(make_model("encode"), Task(source=GREY), absurd, run(limit=Limit(epochs=2)))
 
 
 def textures(count: int = 24) -> Cohort:

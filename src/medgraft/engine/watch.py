@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from medgraft.data.cohort import Cohort
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
-from medgraft.errors import DataError, SettingsError
+from medgraft.errors import DataError, RunError, SettingsError
 from medgraft.metrics.probes import linear_probe, neighbours_probe
 from medgraft.metrics.tsne import FEWEST, draw_rows, embed_in_plane
 from medgraft.models.collapse import effective_rank
@@ -80,6 +80,9 @@ class Watch:
             model: an encoder or classifier, as it is after so many epochs; left as it was.
             epoch: as many as were trained.
             last: no epoch follows.
+
+        Raises:
+            RunError: the features are not finite.
         """
         if (epoch % self.every and not last) or any(look["epoch"] == epoch for look in self.looks):
             return ""
@@ -87,6 +90,11 @@ class Watch:
             self._loader = self._run.loader(self.cohort, model.spec.preparation)
         device = next(model.parameters()).device
         features = extract_features(model, self.cohort, device=device, loader=self._loader)
+        if not bool(features.isfinite().all()):
+            raise RunError(
+                "Watching a training", "finite features", f"some are not after {epoch} epochs",
+                "Lower the learning rate or set schedule.clip_norm=1.0.",
+            )  # fmt: skip
         found: JSON = {"epoch": epoch, "effective_rank": effective_rank(features).item()}
         for name, ask in (("neighbours", neighbours_probe), ("linear", linear_probe)):
             probe = ask(features.numpy(), self.labels, self.cohort.units)

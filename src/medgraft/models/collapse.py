@@ -15,7 +15,8 @@ def effective_rank(features: Tensor) -> Tensor:
     Args:
         features: (B, D) float; centred first.
 
-    Returns: scalar float64 in [1, min(B - 1, D)]; 0 where all rows are equal. It may fall while features get better.
+    Returns: scalar float64 in [1, min(B - 1, D)]; 0 where all rows are equal, NaN where a feature is not finite. It may
+        fall while features get better.
 
     Source: Roy & Vetterli 2007, definition 1. Differs: of centred features.
 
@@ -26,12 +27,13 @@ def effective_rank(features: Tensor) -> Tensor:
     centred = wide - wide.mean(dim=0)
     rows, columns = centred.shape
     products = centred @ centred.T if rows < columns else centred.T @ centred
+    finite = products.isfinite().all()
     # singular values below 1e-7 of the largest are rounding
-    squares = torch.linalg.eigvalsh(products)
+    squares = torch.linalg.eigvalsh(products.where(finite, 0.0))
     singular = squares.where(squares > 1e-14 * squares.max(), 0).clamp(min=0).sqrt()
     shares = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
     entropy = torch.special.entr(shares).sum()
-    return torch.where(singular.sum() > 0, entropy.exp(), 0.0)
+    return torch.where(singular.sum() > 0, entropy.exp(), 0.0).where(finite, torch.nan)
 
 
 def feature_deviation(features: Tensor) -> Tensor:
