@@ -285,6 +285,17 @@ def refused(model: Model, method: POPAR, cohort: Cohort | None = None) -> Medgra
     return caught.value
 
 
+@pytest.mark.parametrize(("architecture", "side", "stride"), [("tiny_swin", 56, 16), ("test_resnet", 48, 32)])
+def test_places_that_reach_beyond_the_image_are_refused(architecture: str, side: int, stride: int) -> None:
+    """Both pad to 64 pixels, so their places of 16 and 32 are as many as 14 and 24 pixels would give."""
+    encoder, images = source(architecture, size=(side, side)), torch.zeros(1, 1, side, side)
+    remedy = rf"of {stride} pixels each.*Set size=\[64, 64\] or other multiples of {stride}\."
+    with pytest.raises(ShapeError, match=remedy):
+        POPAR().stride(encoder, images)
+    assert encoder.last_map(images).shape[2] == 64 // stride
+    assert POPAR().stride(source(architecture), torch.zeros(1, 1, 64, 64))[0] == stride
+
+
 def test_what_cannot_be_trained_is_one_sentence() -> None:
     unet = refused(open_source("random/unet", classes=("rest", "disc"), channels=1), small())
     assert isinstance(unet, ModelError) and "a last map of features" in str(unet)

@@ -116,6 +116,12 @@ class Classifier(Model):
         found = as_map(self.net, images, self.net.forward_features(images))
         return super().last_map(images) if found is None else found
 
+    @property
+    def reduction(self) -> int | None:
+        """Pixels per place of the last map along each axis, as timm tells it; of a ViT the side of a patch."""
+        stages = getattr(self.net, "feature_info", None)
+        return int(stages[-1]["reduction"]) if stages else None
+
     def head_outputs(self, features: Tensor) -> Tensor:
         """The head alone: features (B, D) to logits (B, K)."""
         if self.spec.kind == "encode":

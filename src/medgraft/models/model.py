@@ -107,6 +107,11 @@ class Model(nn.Module):
             "it gives none", "Use a timm network such as ViT, Swin or ResNet.",
         )  # fmt: skip
 
+    @property
+    def reduction(self) -> int | None:
+        """Pixels per place of the last map along each axis, None where the model does not know."""
+        return None
+
     def head_outputs(self, features: Tensor) -> Tensor:
         """What the head makes of features: (B, D) to (B, K); classifiers only."""
         raise ModelError(

@@ -154,12 +154,15 @@ class Pretraining(MethodSettings):
         with torch.no_grad(), evaluation_mode(encoder):
             found = encoder.last_map(images[:1])
         (height, width), (rows, columns) = images.shape[2:], found.shape[2:]
-        stride = max(1, round(height / rows))
+        # networks that pad have a place for what is left over at the edge, so sides that divide prove nothing
+        stride = encoder.reduction or max(1, round(height / rows))
         if (rows * stride, columns * stride) != (height, width):
+            fitting = [-(-side // stride) * stride for side in (height, width)]
             raise ShapeError(
                 type(self).__name__, "images that the places of the network's last map cover exactly",
-                f"images of {height} x {width} give a map of {rows} x {columns}",
-                "Set `size` to multiples of the network's stride: 32 for Swin and most others, the patch for ViT.",
+                f"images of {height} x {width} give a map of {rows} x {columns}, of {stride} pixels each",
+                f"Set size={fitting} or other multiples of {stride}." if fitting != [height, width]
+                else "Choose another network: this one cuts off edges.",
             )  # fmt: skip
         return stride, found.shape[1]
 
