@@ -120,6 +120,14 @@ def test_networks_of_a_fixed_size_say_so() -> None:
         classifier("mixer_s32_224", preparation=Preparation(size=(96, 96)))
 
 
+@pytest.mark.parametrize("architecture", ["test_vit", "vit_tiny_patch16_224"])
+def test_sizes_that_patches_do_not_divide_are_refused(architecture: str) -> None:
+    with pytest.raises(ModelError, match=r"16 pixels each.*40x64 would leave a rest. Take 48x64\."):
+        classifier(architecture, "encode", preparation=Preparation(size=(40, 64)))
+    fitting = classifier("test_vit", "encode", preparation=Preparation(size=(48, 64)))
+    assert fitting(torch.zeros(1, 3, 48, 64)).shape == (1, 64)
+
+
 def test_an_unknown_architecture_is_answered_with_near_ones() -> None:
     with pytest.raises(ModelError, match=r"'rsnet18'.*resnet18"):
         classifier("rsnet18")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import timm
+from timm.layers.patch_embed import PatchEmbed
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
@@ -185,6 +186,14 @@ class Classifier(Model):
                 "Classifier", f"images of {own[0]}x{own[1]} for {self.architecture!r}, which is fixed",
                 f"preparation.size is {size[0]}x{size[1]}", "Use that size or another architecture.",
             )  # fmt: skip
+        embedding = getattr(self.net, "patch_embed", None)
+        if isinstance(embedding, PatchEmbed) and not embedding.dynamic_img_pad:
+            fitting = [-(-side // patch) * patch for side, patch in zip(size, embedding.patch_size)]
+            if fitting != list(size):
+                raise ModelError(
+                    "Classifier", f"a size that the patches of {self.architecture!r} divide, {embedding.patch_size[0]} "
+                    "pixels each", f"{size[0]}x{size[1]} would leave a rest", f"Take {fitting[0]}x{fitting[1]}.",
+                )  # fmt: skip
         try:
             self.net.set_input_size(img_size=size)
         except (AssertionError, ValueError, RuntimeError) as problem:
