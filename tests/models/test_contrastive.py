@@ -62,6 +62,28 @@ def test_a_queue_is_contrasted_as_by_a_loop_over_queries(temperature: float) -> 
     assert told.item() == pytest.approx(math.log(8), rel=1e-6)
 
 
+def test_an_image_is_not_told_from_its_own_earlier_key() -> None:
+    queries, keys = rows(4), rows(4, seed=1)
+    queue = torch.nn.functional.normalize(rows(7, seed=2), dim=1)
+    images, waiting = (
+        [3, 0, 5, 1],
+        [5, 9, 3, 3, -1, 2, 5],
+    )  # query 0 has two keys in the queue, 1 and 3 none, 2 two
+    total = 0.0
+    for image, query, key in zip(images, queries.numpy(), keys.numpy()):
+        own = math.exp(cosine(query, key) / 0.2)
+        others = [math.exp(cosine(query, k) / 0.2) for k, row in zip(queue.numpy(), waiting) if row != image]
+        total -= math.log(own / (own + sum(others)))
+    same = torch.tensor(images)[:, None] == torch.tensor(waiting)
+    assert same.sum(1).tolist() == [2, 0, 2, 0]
+    assert queue_contrast(queries, keys, queue, 0.2, same).item() == pytest.approx(total / 4, rel=1e-10)
+    alone = queue_contrast(queries.requires_grad_(), keys, queue, 0.2, torch.ones(4, 7, dtype=torch.bool))
+    alone.backward()
+    assert alone.item() == 0 and queries.grad is not None and not queries.grad.any()
+    with pytest.raises(ShapeError, match="`same`"):
+        queue_contrast(queries, keys, queue, 0.2, same[:, :6])
+
+
 def test_the_negative_cosine_is_that_of_numpy() -> None:
     predictions, embeddings = rows(4), rows(4, seed=1)
     expected = -np.mean([cosine(p, z) for p, z in zip(predictions.numpy(), embeddings.numpy())])

@@ -49,15 +49,16 @@ def test_the_queue_is_a_ring_of_unit_keys() -> None:
     added = torch.randn(9, 3)
     unit = added / added.norm(dim=1, keepdim=True)
     start = queue.keys.clone()
-    queue.add(added[:3])
+    queue.add(added[:3], torch.arange(3))
+    assert queue.rows.tolist() == [0, 1, 2, -1, -1]
     torch.testing.assert_close(queue.keys, torch.cat([unit[:3], start[3:]]))
-    queue.add(added[3:7])
+    queue.add(added[3:7], torch.arange(3, 7))
     torch.testing.assert_close(queue.keys, unit[[5, 6, 2, 3, 4]])
-    assert int(queue.oldest) == 2
-    queue.add(added)  # more than it holds: the last five, from the oldest place on
+    assert int(queue.oldest) == 2 and queue.rows.tolist() == [5, 6, 2, 3, 4]
+    queue.add(added, torch.arange(9))  # more than it holds: the last five, from the oldest place on
     torch.testing.assert_close(queue.keys, unit[[7, 8, 4, 5, 6]])
-    assert int(queue.oldest) == 2
-    assert set(queue.state_dict()) == {"keys", "oldest"}
+    assert int(queue.oldest) == 2 and queue.rows.tolist() == [7, 8, 4, 5, 6]
+    assert set(queue.state_dict()) == {"keys", "rows", "oldest"}
     with pytest.raises(SettingsError, match="at least one key"):
         KeyQueue(0, 3)
 

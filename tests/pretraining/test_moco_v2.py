@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from medgraft.models.contrastive import queue_contrast
 from medgraft.pretraining import MoCoV2
 from medgraft.pretraining.moco_v2 import QueueContrast
 from medgraft.testing import make_cohort, make_model
-from medgraft.types import Progress
+from medgraft.types import Progress, Step
 
 GREY = make_cohort("encode")
 NOW = Progress(0, 1)
@@ -64,6 +66,25 @@ def test_its_loss_is_that_of_the_second_views_keys_against_the_queue() -> None:
     torch.testing.assert_close(learning.queue.keys, torch.cat([unit, queue[8:]]), atol=1e-4, rtol=0)
 
 
+def test_rows_wait_beside_their_keys_and_are_not_told_from_themselves() -> None:
+    """The second step sees the images of the first again: the loss is that against the queue without their keys."""
+    learning = objective(small(queue=24, momentum=1.0)).train()
+    first, second = itertools.islice(learning.batches(NOW, run()), 2)
+    learning.loss(first, "main", NOW)
+    seen = first.tensors["rows"]
+    assert learning.queue.rows.tolist() == [*seen.tolist(), *[-1] * 16]
+    again = Step({**second.tensors, "rows": seen.flip(0)})
+    queue = learning.queue.keys.clone()
+    with torch.no_grad():
+        queries = learning.projector(learning.model.features(again.tensors["first"]))
+        keys = learning.follower(again.tensors["second"])[1]
+        total = 0.0
+        for number, (query, key) in enumerate(zip(queries, keys)):
+            others = torch.cat([queue[: 7 - number], queue[8 - number :]])
+            total += queue_contrast(query[None], key[None], others, 0.2).item() / 8
+    assert learning.loss(again, "main", NOW).total.item() == pytest.approx(total, rel=1e-4)
+
+
 def test_a_queue_is_no_longer_than_there_are_images() -> None:
     assert len(objective(small(queue=7)).queue.keys) == 7
     assert len(objective(MoCoV2(schedule=small().schedule)).queue.keys) == len(GREY) == 24
@@ -72,7 +93,7 @@ def test_a_queue_is_no_longer_than_there_are_images() -> None:
 def test_queue_and_copy_are_state_of_the_training() -> None:
     learning = objective(small())
     state = set(learning.state_dict())
-    assert {"queue.keys", "queue.oldest", "follower.projector.layers.0.weight"} <= state
+    assert {"queue.keys", "queue.rows", "queue.oldest", "follower.projector.layers.0.weight"} <= state
     trained = {weight for group in learning.groups("main") for weight in group.parameters}
     assert trained.isdisjoint(learning.follower.parameters())
     assert trained == {*learning.model.parameters(), *learning.projector.parameters()}

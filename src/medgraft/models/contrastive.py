@@ -43,7 +43,9 @@ def batch_contrast(queries: Tensor, keys: Tensor, temperature: float, first: int
     return 2 * temperature * cross_entropy(logits, own)
 
 
-def queue_contrast(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+def queue_contrast(
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float, same: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of telling the key of a query's own image from keys of other images.
 
     Args:
@@ -51,30 +53,40 @@ def queue_contrast(queries: Tensor, keys: Tensor, queue: Tensor, temperature: fl
         keys: (B, D), of the same images. No gradient reaches them.
         queue: (K, D) keys of length 1 of earlier batches; they are not changed.
         temperature: T, above 0: cosines are divided by it.
+        same: (B, K) bool, True where a key of the queue is of the query's own image and nothing to be told from it;
+            None: nowhere.
 
-    Returns: scalar float32 or more, the mean over queries; ln (K + 1) where nothing is told apart.
+    Returns: scalar float32 or more, the mean over queries; where nothing is told apart ln (k + 1), k the other images'
+        keys.
 
     Raises:
         ShapeError: queries, keys and queue do not fit together.
         SettingsError: the temperature is not above 0.
 
-    Source: He et al. 2020 (MoCo), equation 1 and algorithm 1.
+    Source: He et al. 2020 (MoCo), equation 1 and algorithm 1. Differs: `same`; published queues are far shorter than
+        a pass over their images, so hardly any key is of the query's own.
 
     >>> one = torch.tensor([[1.0, 0.0]])
     >>> round(queue_contrast(one, one, torch.tensor([[0.0, 1.0]]), 1.0).item(), 4)  # ln(1 + 1 / e)
     0.3133
     """
     _check("queue_contrast", queries, keys, temperature)
-    if len(keys) != len(queries) or queue.ndim != 2 or queue.shape[1] != keys.shape[1]:
+    left_out = queue.new_zeros(len(queries), len(queue), dtype=torch.bool) if same is None else same
+    if (
+        len(keys) != len(queries) or queue.ndim != 2 or queue.shape[1] != keys.shape[1]
+        or left_out.shape != (len(queries), len(queue))
+    ):  # fmt: skip
         raise ShapeError(
-            "queue_contrast", f"a key for each of {len(queries)} queries, and a queue (K, {keys.shape[1]})",
-            f"got {len(keys)} keys and {tuple(queue.shape)}", "Embed both views of one batch.",
+            "queue_contrast",
+            f"a key for each of {len(queries)} queries, a queue (K, {keys.shape[1]}) and `same` (B, K)",
+            f"got {len(keys)} keys, {tuple(queue.shape)} and {tuple(left_out.shape)}", "Embed both views of one batch.",
         )  # fmt: skip
     with torch.autocast(queries.device.type, enabled=False):
         asked, own = _on_sphere(queries), _on_sphere(keys).detach()
         # a copy: what is written into the queue meanwhile must not reach the gradient
         others = queue.detach().to(asked).clone()
-        logits = torch.cat([(asked * own).sum(1, keepdim=True), asked @ others.T], 1) / temperature
+        unlike = (asked @ others.T).masked_fill(left_out, -math.inf)
+        logits = torch.cat([(asked * own).sum(1, keepdim=True), unlike], 1) / temperature
     return cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
 
 

@@ -53,9 +53,9 @@ class MomentumNetwork(nn.Module):
 
 
 class KeyQueue(nn.Module):
-    """The latest keys, as buffers: a ring in which the oldest are replaced first.
+    """The latest keys and the images they are of, as buffers: a ring in which the oldest are replaced first.
 
-    Begins with random directions, drawn from the global generator.
+    Begins with random directions, drawn from the global generator, of no image (row -1).
 
     Args:
         size: keys that it holds.
@@ -68,12 +68,13 @@ class KeyQueue(nn.Module):
 
     >>> queue = KeyQueue(3, 1)
     >>> for keys in ([[1.0], [2.0]], [[-3.0], [4.0]]):
-    ...     queue.add(torch.tensor(keys))
-    >>> queue.keys.flatten(), queue.oldest
-    (tensor([ 1.,  1., -1.]), tensor(1))
+    ...     queue.add(torch.tensor(keys), torch.tensor([5, 6]))
+    >>> queue.keys.flatten(), queue.rows, queue.oldest
+    (tensor([ 1.,  1., -1.]), tensor([6, 6, 5]), tensor(1))
     """
 
     keys: Tensor
+    rows: Tensor
     oldest: Tensor
 
     def __init__(self, size: int, dimension: int) -> None:
@@ -85,13 +86,17 @@ class KeyQueue(nn.Module):
                 "Give a size such as 4096.",
             )  # fmt: skip
         self.register_buffer("keys", normalize(torch.randn(size, dimension), dim=1))
+        self.register_buffer("rows", torch.full((size,), -1))
         self.register_buffer("oldest", torch.tensor(0))
 
     @torch.no_grad()
-    def add(self, keys: Tensor) -> None:
-        """Put in (B, dimension) keys, brought to length 1; of more than fit, the last ones."""
+    def add(self, keys: Tensor, rows: Tensor) -> None:
+        """Put in (B, dimension) keys, brought to length 1, of the images of these rows (B,) int64, from 0.
+
+        Of more than fit, the last ones.
+        """
         size = len(self.keys)
         kept = normalize(keys[-size:].to(self.keys), dim=1)
         places = (self.oldest + torch.arange(len(kept), device=kept.device)) % size
-        self.keys[places] = kept
+        self.keys[places], self.rows[places] = kept, rows[-size:]
         self.oldest.add_(len(kept)).remainder_(size)

@@ -27,14 +27,16 @@ class MoCoV2(TwoViews):
 
     The table `history` tells per epoch the loss, and of the features of a batch the effective rank, the standard
     deviation, alignment (with the features of the copy, which sees the other view) and uniformity. The loss of
-    features that tell nothing apart is ln(queue + 1); it begins lower, for the queue begins with random directions.
+    features that tell nothing apart is ln(queue + 1) or a little less, where an image's own earlier key waits in the
+    queue and is left out; it begins lower, for the queue begins with random directions.
 
     >>> MoCoV2().needs.source == {"images"}, MoCoV2(views="tissue").views.quarter_turns
     (True, True)
 
-    Source: He et al. 2020 (MoCo); Chen et al. 2020 (MoCo v2: head, temperature, views). Differs: a shorter queue; views
-        per kind of image, whose intensities always change; batch norm is not shuffled between processes, which on
-        one device changes nothing.
+    Source: He et al. 2020 (MoCo); Chen et al. 2020 (MoCo v2: head, temperature, views). Differs: a shorter queue; no
+        image is told from its own earlier key, which would be in the queue for most images of a small set and is for
+        hardly any of the published million; views per kind of image, whose intensities always change; batch norm is
+        not shuffled between processes, which on one device changes nothing.
     """
 
     name: ClassVar[str] = "moco_v2"
@@ -88,6 +90,8 @@ class QueueContrast(TwoViewsObjective):
         queries = self.projector(features)
         self.follower.follow(self.model, self.projector, self.momentum)
         seen, keys = self.follower(step.tensors["second"])
-        loss = queue_contrast(queries, keys, self.queue.keys, self.temperature)
-        self.queue.add(gather_rows(keys))
+        rows = step.tensors["rows"]
+        same = rows[:, None] == self.queue.rows
+        loss = queue_contrast(queries, keys, self.queue.keys, self.temperature, same)
+        self.queue.add(gather_rows(keys), gather_rows(rows))
         return Loss(loss, describe_features(features, seen))

@@ -92,7 +92,7 @@ class TwoViewsObjective(Objective):
             self.add_module(name, head)
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
-        """Shuffled images, each changed at random twice."""
+        """Shuffled images, each changed at random twice, and which rows they are."""
         steps = self._viewed(run.generator("batches", progress.epoch))
         return prefetch(steps, ahead=0 if run.workers == 0 else AHEAD)
 
@@ -101,7 +101,7 @@ class TwoViewsObjective(Objective):
         for rows in draw_batches(len(self.rows), schedule.batch_size, generator, schedule.steps_per_epoch):
             images = self.rows(rows).images
             first, second = (change(images, generator, value_range=value_range)[0] for change in self.changes)
-            yield Step({"first": first, "second": second})
+            yield Step({"first": first, "second": second, "rows": torch.as_tensor(rows)})
 
 
 def describe_features(first: Tensor, second: Tensor) -> dict[str, Tensor]:
