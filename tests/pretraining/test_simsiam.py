@@ -40,6 +40,15 @@ def test_the_published_training_is_the_default() -> None:
     assert SimSiam().bottleneck * 4 == SimSiam().dimension
 
 
+def test_its_predictor_is_the_published_one() -> None:
+    """`Linear(dim, pred_dim, bias=False), BatchNorm1d, ReLU, Linear(pred_dim, dim)` of the published code."""
+    layers = SimSiam(dimension=16, bottleneck=4).heads(make_model("encode"), 8)["predictor"].layers
+    assert isinstance(layers, torch.nn.Sequential)
+    assert [type(layer).__name__ for layer in layers] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    shapes = [tuple(tensor.shape) for tensor in layers.parameters()]
+    assert shapes == [(4, 16), (4,), (4,), (16, 4), (16,)]
+
+
 def test_its_loss_is_the_mean_of_both_directions_with_gradients_to_the_predicting_one() -> None:
     learning = objective(small()).train()
     step = next(iter(learning.batches(NOW, run())))

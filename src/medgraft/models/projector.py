@@ -21,6 +21,7 @@ class Projector(nn.Module):
         widths: outputs of each layer; the last is the dimension of the embedding.
         norms: `hidden`: batch norm behind all layers but the last; `all`: behind the last too, there without scale and
             shift; `none`: no batch norm. Layers have a bias where there is no batch norm at all.
+        bias: the last layer has one in any case, as SimSiam's predictor.
 
     Raises:
         SettingsError: no width, or one below 1.
@@ -36,7 +37,9 @@ class Projector(nn.Module):
     torch.Size([5, 4])
     """
 
-    def __init__(self, inputs: int, widths: Sequence[int], norms: Norms = "hidden") -> None:
+    def __init__(
+        self, inputs: int, widths: Sequence[int], norms: Norms = "hidden", bias: bool = False
+    ) -> None:
         super().__init__()
         if not widths or min(widths) < 1:
             raise SettingsError(
@@ -44,9 +47,10 @@ class Projector(nn.Module):
                 "Give widths such as (512, 512, 512).",
             )  # fmt: skip
         layers: list[nn.Module] = []
-        for before, width in pairwise((inputs, *widths)):
+        for place, (before, width) in enumerate(pairwise((inputs, *widths)), 1):
+            biased = norms == "none" or (bias and place == len(widths))
             norm = [] if norms == "none" else [nn.BatchNorm1d(width)]
-            layers += [nn.Linear(before, width, bias=norms == "none"), *norm, nn.ReLU()]
+            layers += [nn.Linear(before, width, bias=biased), *norm, nn.ReLU()]
         layers.pop()
         if norms != "none":
             layers.pop()

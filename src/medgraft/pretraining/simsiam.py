@@ -48,7 +48,7 @@ class SimSiam(TwoViews):
         """Projector and predictor."""
         return {
             "projector": Projector(features, (self.dimension,) * 3, "all"),
-            "predictor": Projector(self.dimension, (self.bottleneck, self.dimension)),
+            "predictor": Projector(self.dimension, (self.bottleneck, self.dimension), bias=True),
         }
 
     def objective(self, encoder: Model, rows: Loader, heads: Heads) -> Prediction:
