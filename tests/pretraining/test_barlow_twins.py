@@ -215,7 +215,8 @@ def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
 
 
 def test_tasks_with_labels_are_refused() -> None:
-    with pytest.raises(NeedError, match="encode"):
+    remedy = r"kind is 'classify'\. Read its images alone.*kind=\"encode\".*`medgraft pretrain`\.$"
+    with pytest.raises(NeedError, match=remedy):
         adapt(make_model("classify"), Task(source=make_cohort("classify")), small(), run())
 
 

@@ -170,7 +170,7 @@ def check_needs(task: Task, method: Method) -> None:
     if task.kind not in method.kinds:
         raise NeedError(
             who, f"a task that is one of: {', '.join(sorted(method.kinds))}", f"this one's kind is '{task.kind}'",
-            _other_kind(task.kind),
+            _other_kind(task.kind, method),
         )  # fmt: skip
     for side, cohort, fields in (
         ("source", task.source, method.needs.source),
@@ -198,8 +198,10 @@ def check_needs(task: Task, method: Method) -> None:
             )  # fmt: skip
 
 
-def _other_kind(kind: Kind) -> str:
-    """What to do about a task of the wrong kind."""
+def _other_kind(kind: Kind, method: Method) -> str:
+    """What to do about a task of a kind that a method does not handle."""
+    if learns_from_images_alone(method):
+        return 'Read its images alone, mg.read_manifest(..., kind="encode"), or use `medgraft pretrain`.'
     another = "hoose another method; `medgraft methods --have ...` lists those that fit."
     if kind != "encode":
         return f"C{another}"
