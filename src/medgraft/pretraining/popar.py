@@ -57,7 +57,8 @@ class POPAR(Pretraining):
     0.0
 
     Source: Pang et al. 2022. Differs: means instead of sums in the loss, as in their code; channels of a pixel stay
-        together when pixels are shuffled.
+        together when pixels are shuffled; pixels are restored as the source prepares them, which is in [0, 1] for
+        `random/NAME`, without the published mean and deviation.
     """
 
     name: ClassVar[str] = "popar"

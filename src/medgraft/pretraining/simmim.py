@@ -58,7 +58,8 @@ class SimMIM(Pretraining):
     (32, 32, 16)
 
     Source: Xie et al. 2022; on chest films Ma et al. 2022. Differs: no left-right flips of grey images; the cosine ends
-        at 0; weight decay of all parameters; stochastic depth is the architecture's own.
+        at 0; weight decay of all parameters; stochastic depth is the architecture's own; pixels are restored as the
+        source prepares them, which is in [0, 1] for `random/NAME`, without the published mean and deviation.
     """
 
     name: ClassVar[str] = "simmim"
