@@ -15,6 +15,7 @@ from medgraft.engine.predict import predict_labels, predict_masks
 from medgraft.engine.randomness import seeded
 from medgraft.engine.stain_normalised import (
     ALONE,
+    GREY,
     LITTLE_TISSUE,
     StainNormalised,
     from_unit,
@@ -211,6 +212,22 @@ def test_a_region_without_tissue_is_left_alone_and_told(method: Macenko | Vahada
     plain, found = (one.predict(images, rows=np.arange(3)) for one in (model.network, model))
     assert torch.equal(plain.outputs, found.outputs)
     assert model.remarks == dict.fromkeys(range(3), LITTLE_TISSUE)
+
+
+@names
+def test_grey_tissue_is_left_alone_and_told(method: Macenko | Vahadane | Reinhard) -> None:
+    grey = (SHIFTED.mean(dim=1, keepdim=True) * 255).round().expand(-1, 3, -1, -1) / 255
+    region, per_tile = normalised(method), normalised(method, per="tile")
+    images = prepared(region, torch.cat([grey, WHITE]))  # its glass stays with it
+    assert torch.equal(seen_by(region, images), images)
+    region.predict(images, rows=np.arange(7))
+    assert region.remarks == dict.fromkeys(range(6), GREY) | {6: LITTLE_TISSUE}
+    for model in (region, per_tile):
+        mixed = prepared(model, torch.cat([SHIFTED, grey[:1]]))
+        seen = seen_by(model, mixed)
+        assert torch.equal(seen[6], mixed[6]) and not torch.equal(seen[5], mixed[5])
+        model.predict(mixed, rows=np.arange(7))
+        assert model.remarks[6] == GREY
 
 
 def test_in_a_region_with_tissue_its_glass_is_changed_alike() -> None:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from medgraft.engine.randomness import generator
-from medgraft.engine.stain_normalisers import NORMALISERS, Normaliser
+from medgraft.engine.stain_normalisers import NORMALISERS, Normaliser, shows_tissue
 from medgraft.errors import ModelError
+from medgraft.images.color import is_grey
 from medgraft.images.preparation import Preparer
 from medgraft.images.stain import Normalised
 from medgraft.models.model import Model, Prediction, evaluation_mode, register
@@ -25,6 +26,7 @@ AT_ONCE = 32
 PIXELS = 2**21
 """Pixels of a region from which its colours are found, at most."""
 LITTLE_TISSUE = "not normalised: too little tissue"
+GREY = "not normalised: grey, so it has no stains"
 ALONE = "normalised by itself: no other image of its patient"
 
 
@@ -35,7 +37,8 @@ class StainNormalised(Wrapped):
     `predict` brings prepared tiles back to [0, 1], clips what resampling overshot, normalises them, prepares them again
     and asks the network. Per region it takes all tiles of a patient at a time, finds their colours together and
     changes all of them alike; per tile it finds those of each by itself, which is much worse where tiles differ in
-    what they show. Tiles with too little tissue (per region: all of it together) reach the network as they came.
+    what they show. Tiles with too little tissue (per region: all of it together) reach the network as they came, and so
+    does tissue in grey.
 
     `remarks` tells which rows were not normalised, and which had no other tile of their region beside them. `forward`
     and `features` are those of the network, of images as they are.
@@ -133,7 +136,7 @@ class StainNormalised(Wrapped):
                 changed.append(of_part)
                 start += len(seen)
         if rows is not None:
-            self._remark(rows, torch.cat(changed))
+            self._remark(rows, images, torch.cat(changed))
         return Prediction(*(torch.cat(tensors) for tensors in zip(*parts)))
 
     def normalise(self, images: Tensor) -> Normalised:
@@ -152,7 +155,8 @@ class StainNormalised(Wrapped):
         region: tuple[Tensor, ...] | None = None
         if self.per == "region":
             few = sample_pixels(images, PIXELS, generator(self.seed, "pixels"))
-            region = self.normaliser.fit(to_unit(few, self.spec.preparation))
+            colours = to_unit(few, self.spec.preparation)
+            region = None if bool(is_grey(colours)) else self.normaliser.fit(colours)
         for start in range(0, len(images), AT_ONCE):
             seen = images[start : start + AT_ONCE]
             if self.per == "tile" or region is not None:
@@ -163,14 +167,17 @@ class StainNormalised(Wrapped):
     def _normalised(self, images: Tensor, region: tuple[Tensor, ...] | None) -> Normalised:
         """Prepared tiles in the colours of the reference; those that were not changed bit for bit."""
         preparation = self.spec.preparation
-        found, changed = self.normaliser(to_unit(images, preparation), region)
+        colours = to_unit(images, preparation)
+        found, changed = self.normaliser(colours, region)
+        changed = changed & ~in_grey(colours).to(changed.device)
         where = changed.to(images.device)[:, None, None, None]
         return Normalised(torch.where(where, from_unit(found, preparation), images), changed.cpu())
 
-    def _remark(self, rows: np.ndarray, changed: Tensor) -> None:
-        for row, is_changed in zip(rows.tolist(), changed.tolist()):
+    def _remark(self, rows: np.ndarray, images: Tensor, changed: Tensor) -> None:
+        for row, image, is_changed in zip(rows.tolist(), images, changed.tolist()):
             if not is_changed:
-                self.remarks[row] = LITTLE_TISSUE
+                grey = bool(in_grey(to_unit(image[None], self.spec.preparation)))
+                self.remarks[row] = GREY if grey else LITTLE_TISSUE
             elif self.per == "region" and len(rows) == 1:
                 self.remarks[row] = ALONE
 
@@ -199,6 +206,12 @@ def _shape(preparation: Preparation) -> str:
     if preparation.dimensions != 2 or preparation.slices != 1:
         return "parts of volumes"
     return f"{preparation.channels} channel{'s' if preparation.channels > 1 else ''}"
+
+
+def in_grey(images: Tensor) -> Tensor:
+    """Which tiles (B, 3, H, W) in [0, 1] show tissue without any colour: (B,) bool. Glass may be grey."""
+    grey = is_grey(images)
+    return grey & shows_tissue(images) if grey.any() else grey
 
 
 def to_unit(images: Tensor, preparation: Preparation) -> Tensor:

@@ -17,7 +17,7 @@ from medgraft.models.stain_generator import StainGenerator
 from medgraft.types import JSON
 
 LEAST_TISSUE = 0.01
-"""Share of a tile below lightness 80 from which its colours are learned ones; that of the classical normalisers."""
+"""Share of a tile below lightness 80 that makes it tissue; that of the classical normalisers."""
 
 
 class Normaliser(nn.Module):
@@ -160,8 +160,7 @@ class LearnedNormaliser(Normaliser):
             DataError: values lie outside [0, 1].
         """
         images = checked("LearnedNormaliser", images)
-        tissue = (rgb_to_lab(images)[:, 0] < GLASS).double().mean(dim=(1, 2))
-        changed = tissue >= LEAST_TISSUE
+        changed = shows_tissue(images)
         return Normalised(torch.where(changed[:, None, None, None], self.regenerate(images), images), changed)
 
     def regenerate(self, images: Tensor) -> Tensor:
@@ -171,6 +170,11 @@ class LearnedNormaliser(Normaliser):
 
 
 NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedNormaliser, LearnedNormaliser)}
+
+
+def shows_tissue(images: Tensor) -> Tensor:
+    """Which tiles (B, 3, H, W) in [0, 1] are darker than glass in 1 % of their pixels or more: (B,) bool."""
+    return (rgb_to_lab(images)[:, 0] < GLASS).double().mean(dim=(1, 2)) >= LEAST_TISSUE
 
 
 def to_grey(images: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor
 from medgraft.errors import ShapeError
 from medgraft.images.preparation import LUMINANCE
 
+HALF_A_GREY_LEVEL = 0.5 / 255
+
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """Make images darker or brighter.
@@ -153,6 +155,15 @@ def check_rgb(who: str, images: Tensor) -> None:
             f"got {images.dtype} {tuple(images.shape)}",
             "Divide integers by their greatest value; grey images have no stains and no hue.",
         )  # fmt: skip
+
+
+def is_grey(images: Tensor) -> Tensor:
+    """Which images (B, 3, H, W) in [0, 1] have no colour: red, green and blue differ by less than half of 1/255.
+
+    >>> is_grey(torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.6, 0.5]])[..., None, None]).tolist()
+    [True, False]
+    """
+    return (images.amax(dim=1) - images.amin(dim=1)).amax(dim=(1, 2)) < HALF_A_GREY_LEVEL
 
 
 def mix_channels(channels: Tensor, weights: Tensor, offset: Tensor | None = None) -> Tensor:

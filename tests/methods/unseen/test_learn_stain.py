@@ -253,7 +253,7 @@ def test_glass_stays_as_it_came_with_a_remark(network: Model) -> None:
     tiles = coloured(grey)
     tiles[1] = 235
     tiles[2] = 235
-    tiles[2, 0, :8] = 60  # 1.4 % of tissue
+    tiles[2, 0, :8] = (90, 60, 120)  # 1.4 % of tissue
     cohort = Cohort.from_arrays(tiles, kind="classify", classes=network.spec.classes)
     assert isinstance(adapted, StainNormalised)
     with torch.no_grad():
@@ -329,6 +329,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(network: Model, kind: type[L
                                 kind="classify", classes=("a", "b"))  # fmt: skip
     with pytest.raises(DataError, match="scaled image by image"):
         adapt(network, Task(source=floats), method, run())
+    for channels in (1, 3):
+        levels = np.arange(128, dtype=np.uint8).reshape(2, 8, 8, 1).repeat(channels, axis=3)
+        grey = Cohort.from_arrays(levels, np.array([0, 1]), kind="classify", classes=("a", "b"))
+        with pytest.raises(DataError, match="the 2 source images looked at are grey"):
+            adapt(network, Task(source=grey), method, run())
     with pytest.raises(ShapeError, match="at least 8 pixels a side, but these are 7 x 9"):
         adapt(network, Task(source=make_tiles(2, (7, 9))), method, run())
     with pytest.raises(NeedError, match=r"source\.images"):

@@ -227,7 +227,9 @@ def test_what_does_not_fit_is_refused_in_a_sentence(trained: Model) -> None:
     for normaliser in NORMALISERS:
         assert "these are (almost) background" in refused(white, normaliser=normaliser)
     grey = np.random.default_rng(0).integers(0, 200, (3, SIZE, SIZE, 1), np.uint8)
-    assert "or of one colour" in refused(grey, normaliser="macenko")
+    for images in (grey, grey.repeat(3, axis=-1)):
+        for normaliser in NORMALISERS:
+            assert "the 3 source images looked at are grey (some)" in refused(images, normaliser=normaliser)
     floats = np.random.default_rng(0).random((3, SIZE, SIZE, 3), np.float32)
     assert "this one holds float32, which is scaled image by image (row" in refused(floats)
     source = Task(source=make_region("own"))
@@ -278,7 +280,8 @@ def coloured_cohort(kind: Kind, site: str = "A", **settings: object) -> Cohort:
     )  # type: ignore[arg-type]
 
 
-def test_keeps_the_promises_of_a_method() -> None:
+def test_keeps_the_promises_of_a_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testing, "make_cohort", coloured_cohort)
     assert len(check_method(NormaliseStain())) == 3 * 8
 
 

@@ -31,13 +31,15 @@ from medgraft.errors import ShapeError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.dscsi import dscsi
 from medgraft.images.pictures import side_by_side_with_difference
-from medgraft.methods.unseen.normalise_stain import check_numbers, check_source_model
+from medgraft.methods.unseen.normalise_stain import check_source_model, drawn_colours
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.stain_generator import PatchDiscriminator, StainGenerator
 from medgraft.types import Kind, Loss, Progress, Step
 
 SHOWN = 4
 """Source tiles in the picture."""
+LOOKED_AT = 100
+"""Source tiles that are drawn to see whether they have colours, at most."""
 MOST_HALVINGS, MOST_JUDGED = 8, 4
 """Of the published generator and discriminator, for tiles of 256 pixels."""
 SMALLEST = 8
@@ -85,14 +87,13 @@ class LearnedStain(MethodSettings):
 
         Raises:
             ModelError: the model is of another kind than the task, sees no whole colour images, or normalises already.
-            DataError: the colours of the source's images are not absolute.
+            DataError: the source's images are grey, or their colours are not absolute.
             ShapeError: tiles of fewer than 8 pixels a side.
         """
         assert task.source is not None
         check_source_model(model, task)
         preparation = model.spec.preparation
-        for row in range(len(task.source)):
-            check_numbers(task.source, row, preparation)
+        drawn_colours(task.source, preparation, run, LOOKED_AT)  # refuses what no stain can be learned from
         rows = run.loader(task.source, preparation)
         evenly = np.linspace(0, len(rows) - 1, min(SHOWN, len(rows))).round().astype(int)
         shown = to_unit(rows(evenly).images, preparation)

@@ -22,6 +22,7 @@ from medgraft.engine.stain_normalised import (
     Per,
     StainNormalised,
     check_colours,
+    in_grey,
     sample_pixels,
     to_unit,
 )
@@ -79,7 +80,7 @@ class NormaliseStain(MethodSettings):
 
         Raises:
             ModelError: the model is of another kind than the task, sees no whole colour images, or normalises already.
-            DataError: the source's images hold too little tissue, or their colours are not absolute.
+            DataError: the source's images hold too little tissue, are grey, or their colours are not absolute.
         """
         assert task.source is not None
         check_source_model(model, task)
@@ -96,7 +97,7 @@ class NormaliseStain(MethodSettings):
             "vahadane": Vahadane(seed=run.seed),
         }
         method = by_name[self.normaliser]
-        reference = method.fit(to_unit(self._pixels(task.source, preparation, run), preparation))
+        reference = method.fit(drawn_colours(task.source, preparation, run, self.images))
         run.record("stain_reference", _table(reference))
         return StainNormalised(
             model.spec,
@@ -106,19 +107,38 @@ class NormaliseStain(MethodSettings):
             seed=run.seed,
         )
 
-    def _pixels(self, source: Cohort, preparation: Preparation, run: Run) -> Tensor:
-        """(1, 3, 1, N) prepared pixels of drawn tiles, which may differ in size."""
-        chances = sampling_chances(source.patients, np.ones(len(source), bool), 0.0)
-        rows = torch.multinomial(
-            torch.from_numpy(chances), min(self.images, len(source)), generator=run.generator("reference")
-        ).tolist()
-        loader = run.loader(source.only({"images"}), preparation)
-        taken = []
-        for row in rows:
-            check_numbers(source, row, preparation)
-            tile, chance = loader([row]).images, run.generator("pixels")
-            taken.append(sample_pixels(tile, max(1, PIXELS // len(rows)), chance))
-        return torch.cat(taken, dim=3)
+
+def drawn_colours(source: Cohort, preparation: Preparation, run: Run, images: int) -> Tensor:
+    """Colours of tissue, from some pixels of source tiles that are drawn, every patient being equally likely.
+
+    Args:
+        source: its tiles may differ in size.
+        preparation: that lets colours be told, see `check_colours`.
+        run: seeds the draw.
+        images: tiles to draw, at most.
+
+    Returns: (1, 3, 1, N) in [0, 1].
+
+    Raises:
+        DataError: the tiles drawn are grey, or hold numbers that are scaled image by image.
+    """
+    chances = sampling_chances(source.patients, np.ones(len(source), bool), 0.0)
+    rows = torch.multinomial(
+        torch.from_numpy(chances), min(images, len(source)), generator=run.generator("reference")
+    ).tolist()
+    loader = run.loader(source.only({"images"}), preparation)
+    taken = []
+    for row in rows:
+        check_numbers(source, row, preparation)
+        tile, chance = loader([row]).images, run.generator("pixels")
+        taken.append(sample_pixels(tile, max(1, PIXELS // len(rows)), chance))
+    colours = to_unit(torch.cat(taken, dim=3), preparation)
+    if in_grey(colours):
+        raise DataError(
+            "Stain normalisation", "stained tissue in colour",
+            f"the {len(rows)} source images looked at are grey ({source.name})", "Give images as they were scanned.",
+        )  # fmt: skip
+    return colours
 
 
 def check_source_model(model: Model, task: Task) -> None:

@@ -21,6 +21,7 @@ from medgraft.engine.schedule import Schedule
 from medgraft.engine.stain_normalised import to_unit
 from medgraft.errors import DataError, SettingsError
 from medgraft.images.augmentation import MOVING, Augmentation
+from medgraft.images.color import is_grey
 from medgraft.images.pictures import side_by_side
 from medgraft.images.preparation import Preparer
 from medgraft.methods.graft import AugmentationChoice
@@ -39,7 +40,6 @@ from medgraft.types import Kind, Loss, Progress, Step
 ALTERED = "altered"
 SHOWN = 6
 """Tiles in the picture."""
-HALF_A_GREY_LEVEL = 0.5 / 255
 
 
 ALTERATIONS = {name: Augmentation.preset(f"hed_{name}").in_place() for name in ("light", "strong")}  # type: ignore[arg-type]
@@ -228,7 +228,7 @@ class StainAgnostic(SourceImages):
 
     def _warn_of_grey(self, run: Run) -> None:
         colours = self.colours(self.shown)
-        if (colours.amax(dim=1) - colours.amin(dim=1)).max() < HALF_A_GREY_LEVEL:
+        if is_grey(colours).all():
             run.warn(
                 f"StainAgLr alters stains, but the {len(colours)} training images looked at are grey, so that it "
                 "teaches the model nothing useful; use it for stained tissue in colour"
