@@ -298,6 +298,16 @@ def test_images_of_16_bits_are_those_of_8() -> None:
     np.testing.assert_allclose(one, other, atol=1e-4)
 
 
+def test_floats_which_are_scaled_one_by_one_are_refused() -> None:
+    floats = Cohort.from_arrays(SHIFTED.movedim(1, -1).numpy(), kind="encode")
+    said = r"this one holds float32, which is scaled image by image \(row 1"
+    with pytest.raises(DataError, match=said):
+        predict_labels(normalised(Reinhard()), floats)
+    with pytest.raises(DataError, match=said):
+        next(predict_masks(normalised(Reinhard(), "segment"), floats))
+    predict_labels(network(), floats)  # one that does not normalise takes them
+
+
 # Other normalisers
 
 

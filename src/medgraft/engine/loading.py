@@ -15,6 +15,7 @@ import torch
 from medgraft.data.cache import ArrayCache, cache_key
 from medgraft.data.cohort import Cohort
 from medgraft.data.loading import PreparedRow, hash_row, load_row, stack_rows
+from medgraft.errors import DataError
 from medgraft.images.preparation import Preparer
 from medgraft.types import Batch, Preparation
 
@@ -104,6 +105,21 @@ class Loader:
         if size <= self._room:
             self._room -= size
             self._kept[position] = row
+
+
+def check_levels(who: str, cohort: Cohort, row: int, preparation: Preparation) -> None:
+    """Refuse an image whose numbers the preparation would scale by its own least and greatest.
+
+    Raises:
+        DataError: intensity is `unit`, and the row's image holds other numbers than unsigned integers.
+    """
+    stored = cohort.picture(row).array.dtype
+    if preparation.intensity == "unit" and stored.kind not in "bu":
+        raise DataError(
+            who, "images of 8 or 16 bits, whose colours can be compared",
+            f"this one holds {stored}, which is scaled image by image ({cohort.where('image', row)})",
+            "Save images as 8-bit RGB.",
+        )  # fmt: skip
 
 
 def _as_arrays(row: PreparedRow) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medgraft.data.cohort import Cohort
 from medgraft.data.slice_positions import slice_positions
 from medgraft.engine.flips import Axis, flip_dims, flipped_probabilities
-from medgraft.engine.loading import Loader
+from medgraft.engine.loading import Loader, check_levels
 from medgraft.engine.memory_order import ORDERS, channels_last, put_channels_last
 from medgraft.engine.progress import progress_bar
 from medgraft.engine.sliding import segment_volume
@@ -70,6 +70,7 @@ def predict_labels(
 
     Raises:
         ModelError: the model segments or only encodes.
+        DataError: numbers that the preparation scales image by image, where the model needs levels.
     """
     if model.spec.kind not in ("classify", "multilabel"):
         raise ModelError(
@@ -99,7 +100,8 @@ def predict_masks(
 
     Raises:
         ModelError: the model does not segment.
-        DataError: single images for a three-dimensional network; as `Cohort.picture`.
+        DataError: single images for a three-dimensional network; numbers that the preparation scales image by image,
+            where the model needs levels; as `Cohort.picture`.
     """
     if model.spec.kind != "segment":
         raise ModelError(
@@ -136,7 +138,7 @@ def _slide(
     preparer = Preparer(model.spec.preparation)
     whole = model.predict_by == "patient"
     windows = batch_size if model.spec.preparation.dimensions == 2 else max(1, batch_size // 8)
-    model.remarks = {}
+    _begin(model, cohort)
 
     def predict(images: Tensor) -> Tensor:
         rows = np.full(len(images), row) if whole else None
@@ -187,7 +189,7 @@ def _forward(
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
     groups = batch_rows(model, cohort, batch_size)
     positions = slice_positions(cohort) if model.predict_by == "patient" else None
-    model.remarks = {}
+    _begin(model, cohort)
     with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
         for batch in loader.batches(groups):
             rows, images = batch.rows, channels_last(batch.images.to(device))
@@ -203,6 +205,13 @@ def _forward(
                     probabilities, labels = predicted.probabilities.float(), predicted.labels
             yield rows, probabilities.cpu().numpy(), labels.cpu().numpy()
             advance(None)
+
+
+def _begin(model: Model, cohort: Cohort) -> None:
+    """Forget what was said of other rows, and refuse those whose numbers do not suit the model; the first row tells."""
+    model.remarks = {}
+    if model.needs_levels and len(cohort):
+        check_levels(type(model).__name__, cohort, 0, model.spec.preparation)
 
 
 @contextmanager

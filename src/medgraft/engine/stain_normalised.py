@@ -66,6 +66,7 @@ class StainNormalised(Wrapped):
     """
 
     kinds: ClassVar[frozenset[Kind]] = frozenset(("classify", "multilabel", "segment"))
+    needs_levels = True
 
     def __init__(
         self,

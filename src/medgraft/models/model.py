@@ -49,6 +49,8 @@ class Model(nn.Module):
     """True if predicting changes the model, so that the order of images counts."""
     predict_by: Literal["image", "patient"] = "image"
     """`patient`: the predictor passes whole scans, slices in order: all rows of a patient, or a volume."""
+    needs_levels: ClassVar[bool] = False
+    """True if the predictor has to refuse images that the preparation would scale one by one, as it does floats."""
     wraps: ClassVar[str | None] = None
     """Of a model around another: the name of the inner one in its config and as its submodule; regrafting changes
     that one."""

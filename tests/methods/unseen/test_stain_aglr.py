@@ -17,7 +17,7 @@ from medgraft.data.task import Task
 from medgraft.engine.loading import Loader
 from medgraft.engine.run import Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import ModelError, SettingsError
+from medgraft.errors import DataError, ModelError, SettingsError
 from medgraft.images.augmentation import Augmentation
 from medgraft.images.hed import jitter_hed, rgb_to_hed
 from medgraft.methods import ERM, StainAgLr
@@ -348,6 +348,10 @@ def test_what_has_no_stains_is_refused_in_one_sentence() -> None:
         mg.adapt(make_model("classify"), Task(source=make_cohort("classify")), method, run)
     with pytest.raises(SettingsError, match=r"keeps black and white.*'zscore'"):
         adapted(StainAgLr(schedule=SHORT, preparation={"intensity": "zscore", "mean": None, "std": None}))
+    floats = np.random.default_rng(0).random((4, 32, 32, 3), np.float32)
+    cohort = Cohort.from_arrays(floats, np.arange(4) % 2, kind="classify", classes=("small", "large"))
+    with pytest.raises(DataError, match=r"StainAgLr needs images of 8 or 16 bits.*this one holds float32"):
+        mg.adapt(make_model("classify", channels=3), Task(source=cohort), method, Run(select="last", **QUIET))
     vit = open_source("random/test_vit", classes=("benign", "malignant"))
     with pytest.raises(ModelError, match=r"feature maps.*regeneration_weight=0"):
         mg.adapt(vit, Task(source=tiles()), method, Run(**QUIET))

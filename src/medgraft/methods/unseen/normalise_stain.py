@@ -14,6 +14,7 @@ from torch import Tensor
 
 from medgraft.data.cohort import Cohort
 from medgraft.data.task import Task
+from medgraft.engine.loading import check_levels
 from medgraft.engine.method import MethodSettings, Needs
 from medgraft.engine.patches import sampling_chances
 from medgraft.engine.run import Run
@@ -129,7 +130,7 @@ def drawn_colours(source: Cohort, preparation: Preparation, run: Run, images: in
     loader = run.loader(source.only({"images"}), preparation)
     taken = []
     for row in rows:
-        check_numbers(source, row, preparation)
+        check_levels("Stain normalisation", source, row, preparation)
         tile, chance = loader([row]).images, run.generator("pixels")
         taken.append(sample_pixels(tile, max(1, PIXELS // len(rows)), chance))
     colours = to_unit(torch.cat(taken, dim=3), preparation)
@@ -153,21 +154,6 @@ def check_source_model(model: Model, task: Task) -> None:
             f"this one's kind is '{model.spec.kind}'", "Start from a model that solves this task already.",
         )  # fmt: skip
     check_colours(model.spec.preparation)
-
-
-def check_numbers(source: Cohort, row: int, preparation: Preparation) -> None:
-    """Refuse numbers that the preparation would scale image by image.
-
-    Raises:
-        DataError: the row's image holds such.
-    """
-    stored = source.picture(row).array.dtype
-    if preparation.intensity == "unit" and stored.kind not in "bu":
-        raise DataError(
-            "Stain normalisation", "images of 8 or 16 bits, whose colours can be compared",
-            f"this one holds {stored}, which is scaled image by image ({source.where('image', row)})",
-            "Save images as 8-bit RGB.",
-        )  # fmt: skip
 
 
 def _table(reference: Stains | LabStatistics) -> pd.DataFrame:

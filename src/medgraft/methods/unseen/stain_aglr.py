@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic import Field as Setting
 from torch import Tensor
 
-from medgraft.engine.loading import Loader
+from medgraft.engine.loading import Loader, check_levels
 from medgraft.engine.optimizers import ParamGroup
 from medgraft.engine.patches import Patches
 from medgraft.engine.predict import placed
@@ -142,6 +142,7 @@ class StainAgnostic(SourceImages):
 
     Raises:
         ModelError: colours shall be regenerated, and the model has no feature maps.
+        DataError: images hold numbers that the preparation scales one by one, such as floats.
 
     Source: Raipuria et al. 2022, equations 1 to 3.
     """
@@ -159,6 +160,8 @@ class StainAgnostic(SourceImages):
                 self.decoder, self.block = decoder_for(model, self.shown[:1])
             self._groups = [*self._groups, ParamGroup(list(self.decoder.parameters()))]
         if method.alters:
+            for row in few:
+                check_levels("StainAgLr", rows.cohort, row, rows.preparer.preparation)
             self._warn_of_grey(run)
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
