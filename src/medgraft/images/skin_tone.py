@@ -142,7 +142,7 @@ def skin_tone_at_border(
     passed over.
 
     Args:
-        image: (H, W, 3) uint8, red, green, blue, sides of at least 32. Larger ones are shrunk to 256 first.
+        image: (H, W, 3) uint8 or uint16, red, green, blue, sides of at least 32. Larger ones are shrunk to 256 first.
         thresholds: see `fitzpatrick_type`.
         as_published: no pixel is left out and no box passed over, see `typology_angle`: one grey box makes the image
             type 1.
@@ -179,7 +179,7 @@ def skin_tone_of_skin(image: np.ndarray, thresholds: Sequence[float] = THRESHOLD
     L* and b* are averaged over pixels of skin's colour within one standard deviation of the mean, each by itself.
 
     Args:
-        image: (H, W, 3) uint8, red, green, blue, sides of at least 32. Larger ones are shrunk to 256 first.
+        image: (H, W, 3) uint8 or uint16, red, green, blue, sides of at least 32. Larger ones are shrunk to 256 first.
         thresholds: see `fitzpatrick_type`.
 
     Returns: type and angle; unknown if less than a twentieth looks like skin.
@@ -220,7 +220,7 @@ def draw_box(image: np.ndarray, tone: SkinTone) -> np.ndarray:
     """Show where the tone was measured: a cyan frame on a copy of the picture.
 
     Args:
-        image: (H, W, 3) uint8, red, green, blue.
+        image: (H, W, 3) uint8 or uint16, red, green, blue.
         tone: of this image.
 
     Returns: (H, W, 3) uint8; a plain copy where there is no box.
@@ -240,17 +240,18 @@ def draw_box(image: np.ndarray, tone: SkinTone) -> np.ndarray:
 
 
 def _checked(who: str, image: np.ndarray) -> np.ndarray:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    """The picture in 8 bits."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ShapeError(
-            who, "a colour picture (H, W, 3) uint8", f"got {image.dtype} {image.shape}",
-            "Skin tone cannot be told from grey pictures; give red, green and blue from 0 to 255.",
+            who, "a colour picture (H, W, 3) uint8 or uint16", f"got {image.dtype} {image.shape}",
+            "Skin tone cannot be told from grey pictures; give red, green and blue of 8 or 16 bits.",
         )  # fmt: skip
     if min(image.shape[:2]) < LEAST_SIDE:
         raise ShapeError(
             who, f"sides of at least {LEAST_SIDE} pixels", f"got {image.shape[0]} x {image.shape[1]}",
             "Give the picture as it was taken, not shrunk.",
         )  # fmt: skip
-    return image
+    return image if image.dtype == np.uint8 else np.rint(image / 65535 * 255).astype(np.uint8)
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
