@@ -81,6 +81,7 @@ def test_ages_are_grouped_by_quarters_and_what_is_not_told_stays_apart():
     ("attribute", "said"),
     [
         ("scaner", "there is none of that name"),
+        ("ita", "run `medgraft skin-tone`, and name its column fitzpatrick_ita"),
         ("patient", "that one has another purpose"),
         ("label", "that one has another purpose"),
         ("name", "the column has 24 different values"),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 20
 """More values than this are not groups; they might name patients."""
+TONE = ("ita", "fitzpatrick", "skin")
+"""How names begin by which the tone of skin is asked for."""
 QUARTERS = 10
 """Numbers of which there are more than so many different ones are grouped by quarters."""
 NOT_TOLD, SEVERAL = "not told", "several"
@@ -103,7 +105,9 @@ def _refuse_other_columns(cohort: Cohort, attribute: str, who: str) -> None:
         raise DataError(
             who, f"a column that groups images ({', '.join(offered) or cohort.name + ' has none'})",
             f"{'that one has another purpose' if attribute in cohort.table.columns else 'there is none of that name'}",
-            "Correct the name, or add the column to the manifest.",
+            "For the tone of skin run `medgraft skin-tone`, and name its column fitzpatrick_ita."
+            if attribute.lower().startswith(TONE)
+            else "Correct the name, or add the column to the manifest.",
         )  # fmt: skip
 
 
