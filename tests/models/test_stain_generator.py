@@ -60,6 +60,20 @@ def test_images_of_a_batch_do_not_matter_to_one_another() -> None:
         torch.testing.assert_close(both[:1], alone)
 
 
+@pytest.mark.parametrize(("depth", "seen"), [(3, 70), (4, 142)])
+def test_a_logit_sees_so_many_pixels(depth: int, seen: int) -> None:
+    judge = PatchDiscriminator(channels=3, width=2, depth=depth)
+    for number, layer in enumerate(judge.layers):
+        if isinstance(layer, nn.InstanceNorm2d):  # which looks at the whole tile
+            judge.layers[number] = nn.Identity()
+    tile = torch.zeros(1, 3, 256, 256, requires_grad=True)
+    logits = judge(tile)
+    logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
+    assert tile.grad is not None
+    places = tile.grad[0].abs().sum(0).nonzero()
+    assert (places.amax(0) - places.amin(0) + 1).tolist() == [seen, seen]
+
+
 def test_what_does_not_fit_is_refused() -> None:
     for wrong in ({"width": 0}, {"depth": 0}, {"dropout": 1.0}):
         with pytest.raises(ModelError, match="Change these settings"):

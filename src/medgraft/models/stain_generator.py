@@ -118,7 +118,8 @@ class PatchDiscriminator(nn.Module):
         depth: number of halvings; two convolutions at the last size follow.
 
     Source: Salehi & Chalechale 2020, after Isola et al. 2017 (PatchGAN). Differs: instance norm, for the reason given
-        at `StainGenerator`.
+        at `StainGenerator`. But for these norms a logit sees 142 x 142 pixels with the depth 4, and with 3 the
+        published 70 x 70.
 
     >>> PatchDiscriminator(channels=4, width=4, depth=3)(torch.zeros(2, 4, 48, 40)).shape
     torch.Size([2, 1, 6, 5])
