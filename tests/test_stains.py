@@ -20,11 +20,19 @@ from medgraft.engine.loading import Loader
 from medgraft.engine.predict import rows_by_patient
 from medgraft.engine.randomness import seeded
 from medgraft.engine.stain_normalised import StainNormalised
-from medgraft.engine.stain_normalisers import FittedNormaliser
+from medgraft.engine.stain_normalisers import FittedNormaliser, Normaliser
 from medgraft.errors import DataError, SettingsError
-from medgraft.evaluation.stain_colours import AS_IT_IS, Laboratory, measure_stains, read_tile
+from medgraft.evaluation import stain_colours
+from medgraft.evaluation.stain_colours import (
+    AS_IT_IS,
+    Laboratory,
+    measure_stains,
+    read_tile,
+    show_normalisers,
+)
 from medgraft.evidence import Evidence
 from medgraft.images.reinhard import Reinhard
+from medgraft.images.stain import Normalised
 from medgraft.testing import make_model
 from medgraft.types import Preparation
 
@@ -136,6 +144,71 @@ def test_normalised_tiles_are_what_reinhard_gives_by_hand(
     found = picture(compared, "faded", normaliser).astype(int)
     assert np.abs(found - (by_hand * 255).round().numpy()).max() <= 1
     assert np.abs(found - first.astype(int)).max() > 20
+
+
+def slides(tiles_of_each: int) -> mg.Cohort:
+    """Two laboratories' one slide, of more tissue from tile to tile, but only glass in the first."""
+    generator = np.random.default_rng(0)
+    dye = generator.integers(90, 160, (tiles_of_each, 8, 8, 3), dtype=np.uint8)
+    glass = (
+        generator.random((tiles_of_each, 8, 8, 1)) > np.linspace(0, 0.9, tiles_of_each)[:, None, None, None]
+    )
+    images = np.where(glass, 250, dye).astype(np.uint8)
+    return mg.Cohort.from_arrays(
+        np.concatenate([images, images // 2 + 100]), kind="encode", patients=["slide"] * (2 * tiles_of_each),
+        sites=np.repeat(["A", "B"], tiles_of_each).tolist(),
+    )  # fmt: skip
+
+
+class Seen(Normaliser):
+    """Changes nothing and counts what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fitted, self.changed = [], []
+
+    def fit(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        self.fitted.append(images.shape[3])
+        return ()
+
+    def forward(self, images: torch.Tensor, region: tuple[torch.Tensor, ...] | None = None) -> Normalised:
+        self.changed.append(len(images))
+        return Normalised(images, torch.ones(len(images), dtype=torch.bool))
+
+
+def test_the_tile_of_a_slide_that_begins_with_glass_shows_tissue():
+    cohort = slides(7)
+    evidence = mg.compare_stains(cohort, reference="A")
+    darker_than_glass = [
+        (cohort.picture(row).array.astype(int).mean(axis=2) < 195).mean() for row in range(7)
+    ]
+    assert darker_than_glass[0] == 0 and int(np.argmax(darker_than_glass)) == 6
+    assert np.array_equal(picture(evidence, "A", AS_IT_IS), cohort.picture(6).array)
+    assert np.array_equal(picture(evidence, "B", AS_IT_IS), cohort.picture(13).array)
+
+
+def test_a_slide_of_many_tiles_is_not_read_whole(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stain_colours, "MOST_TILES", 5)
+    cohort, read = slides(60), []
+    sites = [cohort.at(site) for site in ("A", "B")]
+    laboratories = [Laboratory(site, own, np.arange(4)) for site, own in zip("AB", sites)]
+    model, seen = make_model("classify", channels=3), Seen()
+    spec = model.spec.changed(preparation=Preparation(channels=3))
+    normalising = StainNormalised(spec, network=model, normaliser=seen)
+    plain = mg.Cohort.picture
+    monkeypatch.setattr(
+        mg.Cohort, "picture", lambda own, row: (picture := plain(own, row), read.append(picture.array))[0]
+    )
+    looks = show_normalisers(laboratories, "A", {"m": normalising})
+    # the reference; and at each site for tissue, for pixels and for the model, and the one that is shown
+    assert len(read) == 4 + 2 * (5 + 5 + 5 + 1)
+    shown = [look.picture for look in looks if look.normaliser == AS_IT_IS]
+    drawn = {
+        row for row in range(60) for one in read[4:9] if np.array_equal(sites[0].picture(row).array, one)
+    }
+    assert len(drawn) == 5 and np.array_equal(shown[0], sites[0].picture(max(drawn)).array)
+    assert np.array_equal(shown[1], sites[1].picture(max(drawn)).array)
+    assert seen.fitted == [5 * 64] * 2 and seen.changed == [1] * 2
 
 
 def test_tables_tell_every_tile_and_site_but_no_patient(tiles: mg.Cohort, compared: Evidence):

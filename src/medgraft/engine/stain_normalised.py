@@ -140,39 +140,40 @@ class StainNormalised(Wrapped):
             self._remark(rows, images, torch.cat(changed))
         return Prediction(*(torch.cat(tensors) for tensors in zip(*parts)))
 
-    def normalise(self, images: Tensor) -> Normalised:
+    def normalise(self, images: Tensor, region: Tensor | None = None) -> Normalised:
         """Tiles as the network sees them when they are predicted, and which were changed.
 
         Args:
-            images: (n, 3, H, W) float, prepared as `spec.preparation` says; per region all of one.
+            images: (n, 3, H, W) float, prepared as `spec.preparation` says; per region of one.
+            region: (m, 3, H, W) prepared likewise, the tiles in which their colours are found; None takes themselves.
 
         Raises:
             DataError: something else than numbers.
         """
         with evaluation_mode(self), torch.no_grad():
-            return Normalised(*(torch.cat(tensors) for tensors in zip(*self._pieces(images))))
+            return Normalised(*(torch.cat(tensors) for tensors in zip(*self._pieces(images, region))))
 
-    def _pieces(self, images: Tensor) -> Iterator[Normalised]:
-        region: tuple[Tensor, ...] | None = None
+    def _pieces(self, images: Tensor, region: Tensor | None = None) -> Iterator[Normalised]:
+        found: tuple[Tensor, ...] | None = None
         if self.per == "region":
-            few = sample_pixels(images, PIXELS, generator(self.seed, "pixels"))
-            colours = to_unit(few, self.spec.preparation)
-            region = None if bool(is_grey(colours)) else self.normaliser.fit(colours)
+            few = sample_pixels(images if region is None else region, PIXELS, generator(self.seed, "pixels"))
+            seen = to_unit(few, self.spec.preparation)
+            found = None if bool(is_grey(seen)) else self.normaliser.fit(seen)
         for start in range(0, len(images), AT_ONCE):
             seen = images[start : start + AT_ONCE]
-            if self.per == "tile" or region is not None:
-                yield self._normalised(seen, region)
+            if self.per == "tile" or found is not None:
+                yield self._normalised(seen, found)
             else:
                 yield Normalised(seen, torch.zeros(len(seen), dtype=torch.bool))
 
-    def _normalised(self, images: Tensor, region: tuple[Tensor, ...] | None) -> Normalised:
+    def _normalised(self, images: Tensor, found: tuple[Tensor, ...] | None) -> Normalised:
         """Prepared tiles in the colours of the reference; those that were not changed bit for bit."""
         preparation = self.spec.preparation
         colours = to_unit(images, preparation)
-        found, changed = self.normaliser(colours, region)
+        normalised, changed = self.normaliser(colours, found)
         changed = changed & ~in_grey(colours).to(changed.device)
         where = changed.to(images.device)[:, None, None, None]
-        return Normalised(torch.where(where, from_unit(found, preparation), images), changed.cpu())
+        return Normalised(torch.where(where, from_unit(normalised, preparation), images), changed.cpu())
 
     def _remark(self, rows: np.ndarray, images: Tensor, changed: Tensor) -> None:
         for row, image, is_changed in zip(rows.tolist(), images, changed.tolist()):

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from medgraft.errors import DataError
-from medgraft.images.cielab import rgb_to_lab
 from medgraft.images.color import mix_channels
 from medgraft.images.preparation import LUMINANCE
 from medgraft.images.reinhard import LabStatistics, Reinhard
-from medgraft.images.stain import GLASS, Macenko, Normalised, Stains, Vahadane, checked
+from medgraft.images.stain import Macenko, Normalised, Stains, Vahadane, checked, tissue_share
 from medgraft.models.stain_generator import StainGenerator
 from medgraft.types import JSON
 
@@ -174,7 +173,7 @@ NORMALISERS: dict[str, type[Normaliser]] = {kind.name: kind for kind in (FittedN
 
 def shows_tissue(images: Tensor) -> Tensor:
     """Which tiles (B, 3, H, W) in [0, 1] are darker than glass in 1 % of their pixels or more: (B,) bool."""
-    return (rgb_to_lab(images)[:, 0] < GLASS).double().mean(dim=(1, 2)) >= LEAST_TISSUE
+    return tissue_share(images) >= LEAST_TISSUE
 
 
 def to_grey(images: Tensor) -> Tensor:

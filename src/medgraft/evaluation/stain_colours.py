@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -22,13 +22,15 @@ from medgraft.evaluation.examples import thumbnail
 from medgraft.images.cielab import rgb_to_lab
 from medgraft.images.hsv import rgb_to_hsv
 from medgraft.images.reinhard import Reinhard
-from medgraft.images.stain import Macenko, Vahadane
+from medgraft.images.stain import Macenko, Vahadane, tissue_share
 from medgraft.metrics.circular import circular_mean_and_sd
 
 WHO = "Comparing stains"
 AS_IT_IS = "as it is"
 LARGEST = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}
 """Value of white, of the types whose numbers are colours."""
+MOST_TILES = 256
+"""Tiles of a region in which its colours are found, and one is chosen to be shown."""
 
 
 class Laboratory(NamedTuple):
@@ -128,13 +130,15 @@ def show_normalisers(
 ) -> list[Look]:
     """One tile of every laboratory as it is, and under every normaliser; the same tissue where patients are shared.
 
-    Reinhard, Macenko and Vahadane find a region's colours in all tiles of its patient at that site, and bring them to
-    those of the reference's tiles. The models bring tiles to the colours that they carry.
+    Reinhard, Macenko and Vahadane find a region's colours in the tiles of its patient at that site, and bring them to
+    those of the reference's tiles. The models bring tiles to the colours that they carry. Of more than `MOST_TILES`
+    tiles so many are drawn. Shown is the one with most tissue; where sites have as many tiles of a patient, these count
+    as the same tissue in the same order, and it is the one whose least share of tissue at any site is largest.
 
     Args:
         laboratories, reference: as for `measure_stains`.
         learned: models that normalise, by name.
-        seed: of Vahadane's dictionary and of pixels that are sampled where there are many.
+        seed: of Vahadane's dictionary, and of tiles and pixels that are sampled where there are many.
 
     Raises:
         DataError: as `read_tile`; the reference holds too little tissue.
@@ -147,28 +151,63 @@ def show_normalisers(
             ("Reinhard", Reinhard()), ("Macenko", Macenko()), ("Vahadane", Vahadane(seed=seed)),
         )
     }  # fmt: skip
-    patient = _shared_patient(laboratories)
     looks = []
-    for laboratory in laboratories:
-        rows, site = laboratory.rows, laboratory.site
-        own = patient if patient in rows.patients else rows.patients[laboratory.chosen[0]]
-        region = np.flatnonzero(rows.patients == own)
-        tile = read_tile(rows, int(region[0]))
+    for region in _regions(laboratories, seed):
+        site, tile = region.site, region.tile
         looks.append(Look(site, AS_IT_IS, False, to_picture(tile)))
-        pixels = _pixels(rows, region, seed)
         for name, normaliser in fitted.items():
-            colours = normaliser.fit(pixels)
+            colours = normaliser.fit(region.pixels)
             if colours is None:
                 looks.append(Look(site, name, False, to_picture(tile)))
             else:
                 looks.append(Look(site, name, True, to_picture(normaliser(tile, colours).images)))
         for name, model in learned.items():
             preparation = model.spec.preparation
-            offered = rows.only({"images", "patients"})
-            seen = model.normalise(Loader(offered, preparation, memory=0)(region).images)
-            picture = to_picture(to_unit(seen.images[:1], preparation))
+            images = Loader(region.rows, preparation, memory=0)(range(len(region.rows))).images
+            seen = model.normalise(images[[region.shown]], region=images)
+            picture = to_picture(to_unit(seen.images, preparation))
             looks.append(Look(site, f"model {name}", bool(seen.changed[0]), picture))
     return looks
+
+
+class _Region(NamedTuple):
+    """Tiles of a laboratory in which colours are found, and the one of them that is shown.
+
+    pixels: (1, 3, 1, N) of all.
+    """
+
+    site: str
+    rows: Cohort
+    shown: int
+    tile: Tensor
+    pixels: Tensor
+
+
+def _regions(laboratories: list[Laboratory], seed: int) -> Iterator[_Region]:
+    """One for each laboratory, of the same tissue where patients are shared."""
+    patient = _shared_patient(laboratories)
+    drawn, tissue = [], []
+    for laboratory in laboratories:
+        rows = laboratory.rows
+        own = patient if patient in rows.patients else rows.patients[laboratory.chosen[0]]
+        region = np.flatnonzero(rows.patients == own)
+        if len(region) > MOST_TILES:  # regions of as many tiles lose the same ones
+            chance = generator(seed, "tiles of a region")
+            region = region[torch.randperm(len(region), generator=chance)[:MOST_TILES].sort().values.numpy()]
+        drawn.append(rows.take(region).only({"images", "patients"}))
+        tissue.append(
+            np.array([float(tissue_share(read_tile(drawn[-1], row))) for row in range(len(region))])
+        )
+    for laboratory, rows, shares in zip(laboratories, drawn, tissue, strict=True):
+        twins = [
+            other
+            for own, other in zip(drawn, tissue, strict=True)
+            if own.patients[0] == rows.patients[0] and len(other) == len(shares)
+        ]
+        shown = int(np.min(twins, axis=0).argmax())
+        yield _Region(
+            laboratory.site, rows, shown, read_tile(rows, shown), _pixels(rows, np.arange(len(rows)), seed)
+        )
 
 
 def to_picture(tile: Tensor) -> NDArray[np.uint8]:

@@ -272,6 +272,15 @@ class Vahadane(_TwoStains):
         return lasso_of_two(density, stains.vectors.to(density), self.sparsity_of_amounts)
 
 
+def tissue_share(images: Tensor) -> Tensor:
+    """(B,) float64: share of the pixels of images (B, 3, H, W) in [0, 1] that are darker than glass.
+
+    >>> tissue_share(torch.tensor([1.0, 0.9, 0.5, 0.0]).expand(1, 3, 1, 4))
+    tensor([0.5000], dtype=torch.float64)
+    """
+    return (rgb_to_lab(images)[:, 0] < GLASS).double().mean(dim=(1, 2))
+
+
 def lasso_of_two(values: Tensor, atoms: Tensor, sparsity: float) -> Tensor:
     """Solve min over h >= 0 of 1/2 |v - atoms h|^2 + sparsity * sum(h) for every v, exactly.
 
