@@ -277,6 +277,9 @@ def test_without_models_and_truth_there_are_colours_and_pictures(tiles: mg.Cohor
     found = mg.compare_stains(tiles.only({"images", "sites"}), images=3)
     assert set(found.tables) == {"stain_spread", "stain_gallery"} and found.facts.empty
     assert found.tables["stain_spread"]["tiles"].tolist() == [3, 3, 3]
+    (warning,) = found.warnings
+    assert "names no patients" in warning and "tile by tile" in warning and "column 'patient'" in warning
+    assert not mg.compare_stains(tiles.only({"images", "sites", "patients"}), images=3).warnings
 
 
 def test_wrong_input_is_refused_in_words(tiles: mg.Cohort):

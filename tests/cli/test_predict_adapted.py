@@ -15,6 +15,7 @@ from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.randomness import seeded
 from medgraft.engine.run import Run
+from medgraft.engine.stain_normalised import ALONE
 from medgraft.methods import AdaBN, Fourier, NormaliseStain
 from medgraft.testing import make_cohort, make_model
 
@@ -167,6 +168,10 @@ def test_tissue_is_predicted_in_the_colours_of_donors(medgraft, refused, tmp_pat
     )
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert (found - plain).abs().max() > 0.01
+    alone = (*words[:2], images.parent, *words[3:-1], "--out", tmp_path / "alone", "--donors", donors)
+    told = medgraft(*alone)  # files, of which nothing tells the patients
+    assert f"Warning: of 12 predictions 12 have a remark ({ALONE})." in told.stderr.splitlines()
+    assert "remark" not in medgraft(*alone, "--quiet").output
     words = (*words, "--out", tmp_path / "none")
     assert "Stain normalisation needs images of the source that lend their colours" in refused(*words)
     assert "adapt='fourier' beside beta" in refused(*words, "--donors", donors, "--beta", "0.1")

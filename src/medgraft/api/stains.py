@@ -19,7 +19,7 @@ from medgraft.engine.distributed import choose_device
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
 from medgraft.engine.predict import placed, rows_by_patient
-from medgraft.engine.stain_normalised import AT_ONCE, StainNormalised
+from medgraft.engine.stain_normalised import AT_ONCE, TILE_BY_TILE, StainNormalised
 from medgraft.errors import DataError, SettingsError
 from medgraft.evaluation.evaluate import versions
 from medgraft.evaluation.stain_colours import Laboratory, measure_stains, show_normalisers
@@ -117,8 +117,10 @@ def compare_stains(
         "subjects": list(opened), "data": {"notes": {key: note for key, note in cohort.notes.items() if note}},
         "versions": versions(),
     }  # fmt: skip
+    alone = f"{cohort.name} names no patients; colours are found tile by tile, which {TILE_BY_TILE}."
+    warnings = () if "patients" in cohort.fields else (alone,)
     made = {name: table.reset_index(drop=True).assign(**about) for name, table in tables.items()}
-    return Evidence(provenance=(entry,), tables=made, images=pictures) + scores
+    return Evidence(provenance=(entry,), tables=made, images=pictures, warnings=warnings) + scores
 
 
 def _laboratories(

@@ -42,6 +42,7 @@ def predict(
     """
     from medgraft.api.prediction import FILE
     from medgraft.api.prediction import predict as predict_images
+    from medgraft.evaluation.evaluate import tell_remarks
 
     given = images[0] if len(images) == 1 else images
     table = predict_images(
@@ -59,3 +60,5 @@ def predict(
     )
     if not quiet:
         typer.echo(f"{len(table)} images predicted: {out / FILE}")
+        if "remark" in table:
+            typer.echo(f"Warning: {tell_remarks(table['remark'].tolist())}", err=True)

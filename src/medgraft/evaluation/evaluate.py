@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -242,11 +243,25 @@ def _warnings(cohort: Cohort) -> tuple[str, ...]:
 
 
 def _remarks(model: Model, cohort: Cohort) -> tuple[str, ...]:
-    """How often the model had something to say about a prediction, and what it said first."""
-    if not model.remarks:
-        return ()
-    first = model.remarks[min(model.remarks)]
-    return (f"{cohort.name}: of {len(cohort)} predictions {len(model.remarks)} have a remark ({first}).",)
+    told = tell_remarks([model.remarks.get(row, "") for row in range(len(cohort))])
+    return (f"{cohort.name}: {told}",) if told else ()
+
+
+def tell_remarks(remarks: Sequence[str]) -> str:
+    """How often a model had something to say about a prediction, and what it said most often; empty if nothing.
+
+    Args:
+        remarks: one for each prediction, mostly empty.
+
+    >>> tell_remarks(["", "too small", "not adapted", "not adapted"])
+    'of 4 predictions 3 have a remark (most often: not adapted).'
+    """
+    counts = Counter(filter(None, remarks))
+    if not counts:
+        return ""
+    (usual, often), total = counts.most_common(1)[0], counts.total()
+    words = "most often: " if 1 < often < total else ""
+    return f"of {len(remarks)} predictions {total} have a remark ({words}{usual})."
 
 
 def _facts(

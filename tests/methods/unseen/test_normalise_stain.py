@@ -214,6 +214,13 @@ def test_single_tiles_are_warned_about(trained: Model, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         adapt(trained, task, NormaliseStain(per="tile"), run())
     assert "lost half of the accuracy" in caplog.text
+    caplog.clear()
+    nameless, warned = Task(source=make_region("own", named=False)), run()
+    with caplog.at_level(logging.WARNING):
+        adapt(trained, nameless, NormaliseStain(), warned)
+    (told,) = warned.shared.warnings
+    assert told in caplog.text and told.startswith("the source names no patients")
+    assert "tile by tile" in told and "lost half of the accuracy" in told and "column 'patient'" in told
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(trained: Model) -> None:

@@ -20,6 +20,7 @@ from medgraft.engine.patches import sampling_chances
 from medgraft.engine.run import Run
 from medgraft.engine.stain_normalised import (
     PIXELS,
+    TILE_BY_TILE,
     Per,
     StainNormalised,
     check_colours,
@@ -87,9 +88,11 @@ class NormaliseStain(MethodSettings):
         check_source_model(model, task)
         preparation = model.spec.preparation
         if self.per == "tile":
+            run.warn(f"per='tile' {TILE_BY_TILE}")
+        elif "patients" not in task.source.fields:
             run.warn(
-                "per='tile' brings each tile to the same colours, whatever it shows: in a trial on small tiles that "
-                "lost half of the accuracy; name the slide or region in the column 'patient' and keep per='region'"
+                "the source names no patients; where images to be predicted name none either, their colours are found "
+                f"tile by tile, which {TILE_BY_TILE}"
             )
         by_name: dict[str, Macenko | Vahadane | Reinhard] = {
             "reinhard": Reinhard(),
