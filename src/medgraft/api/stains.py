@@ -72,7 +72,8 @@ def compare_stains(
           classes (of the reference: among its own); undefined without one label per tile.
 
         Models of the cohort's kind are also evaluated on its truth, where it has any: by site, as `evaluate` does.
-        A model that normalises is shown what its network sees.
+        A model that normalises is shown what its network sees. In the gallery stands also what the decoder of
+        Stain-AgLr regenerates, where it lies beside a model.
 
     Raises:
         DataError: no sites, only one, no such reference; images that are not red, green and blue of 8 or 16 bits.
@@ -90,11 +91,10 @@ def compare_stains(
     activate()
     laboratories, home = _laboratories(cohort, reference, images, seed)
     opened = {name: _open(model) for name, model in (models or {}).items()}
-    normalising = {name: model for name, model in opened.items() if isinstance(model, StainNormalised)}
     about: dict[str, Any] = {"cohort": cohort.name, "reference": home, "seed": seed}
     tables = {"stain_spread": measure_stains(laboratories, home)}
     pictures, lines = {}, []
-    for look in show_normalisers(laboratories, home, normalising, seed=seed):
+    for look in show_normalisers(laboratories, home, opened, seed=seed):
         name = f"{PICTURES}/{cohort.name}/{home}/{seed}/{look.site}/{look.normaliser}"
         pictures[name] = look.picture
         lines.append(

@@ -58,7 +58,7 @@ class Model(nn.Module):
     """What the optimiser that trained these weights remembered, where it was asked to keep it; saved and loaded with
     the model, and carried over to no other."""
     pretraining_heads: PretrainingHeads | None = None
-    """What pre-training learned beside these weights; saved and loaded with them, and carried over to no other."""
+    """What was trained beside these weights and is no part of them; saved and loaded with them, and with no others."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

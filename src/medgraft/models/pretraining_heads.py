@@ -1,4 +1,4 @@
-"""What pre-training learned beside the encoder: projectors, decoders, heads, for a training that goes on from it."""
+"""What a training learned beside the model it returns: projectors, decoders, heads, to go on from or to be shown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class PretrainingHeads(NamedTuple):
-    """Weights of the heads that a method trained on an encoder.
+    """Weights of the heads that a method trained on an encoder, or on a classifier that does without them.
 
     method: its name; no other method can use them.
     state: by name of the head and of the tensor, ``"projector/0.weight"``.

@@ -11,9 +11,12 @@ from torch.nn import functional
 
 from medgraft.errors import ModelError, ShapeError
 from medgraft.models.model import Model, evaluation_mode
+from medgraft.models.pretraining_heads import PretrainingHeads
 from medgraft.types import Kind
 
 RGB = 3
+KEPT = "stain_decoder:"
+"""Before the block, in the name of a decoder that lies beside a model."""
 WIDEST, NARROWEST = 512, 16
 """Channels of a decoder's first stage at most (as in the published encoder), and of any stage at least."""
 
@@ -90,6 +93,25 @@ def decoder_for(model: Model, images: Tensor) -> tuple[StainDecoder, str]:
         "Regenerating stains", "a network with feature maps (B, C, h, w) up to its last block",
         f"this {type(model).__name__} has none", "Choose a convolutional network, or set regeneration_weight=0.",
     )  # fmt: skip
+
+
+def keep_decoder(method: str, decoder: StainDecoder, block: str) -> PretrainingHeads:
+    """What a method leaves beside a model, so that `kept_decoder` finds the decoder and the block it draws from."""
+    return PretrainingHeads.record(method, {f"{KEPT}{block}": decoder})
+
+
+def kept_decoder(model: Model) -> tuple[StainDecoder, str] | None:
+    """The decoder that lies beside a model's weights, in evaluation mode, and the block it draws from; None without."""
+    kept = model.pretraining_heads
+    names = set() if kept is None else {key.split("/")[0] for key in kept.state if key.startswith(KEPT)}
+    if kept is None or not names:
+        return None
+    (name,) = names
+    state = kept.of(name)
+    stages = {key.split(".")[1] for key in state if key.startswith("stages.")}
+    decoder = StainDecoder(state["stages.0.0.weight"].shape[1], len(stages))
+    decoder.load_state_dict(state)
+    return decoder.eval(), name.removeprefix(KEPT)
 
 
 def _is_map(found: Tensor, images: Tensor) -> bool:

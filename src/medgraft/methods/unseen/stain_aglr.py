@@ -33,6 +33,7 @@ from medgraft.models.stain_decoder import (
     StainDecoder,
     consistency_loss,
     decoder_for,
+    keep_decoder,
     regeneration_loss,
 )
 from medgraft.types import Kind, Loss, Progress, Step
@@ -65,8 +66,9 @@ class StainAgLr(ERM):
 
     An image and its altered copy, in one batch, are to be told alike (consistency), and a decoder gives the raw colours
     back from the features of the altered copy (regeneration). The decoder is no part of the returned model, which costs
-    what a plain classifier costs; the picture `stains (raw, altered, regenerated)` shows what it draws (its weights are
-    those of the last epoch, whichever is kept of the model). Without both parts and with the loss of raw images only
+    what a plain classifier costs, but is kept beside its weights, so that `compare_stains` can show what it draws from
+    tissue of other laboratories; the picture `stains (raw, altered, regenerated)` shows it of the source. (Its weights
+    are those of the last epoch, whichever is kept of the model.) Without both parts, with the loss of raw images only,
     this is `ERM`; with that of altered ones, training with HED-light augmentation (Tellez et al. 2019), which
     `augmentation="hed_light"` gives to every method.
 
@@ -218,12 +220,16 @@ class StainAgnostic(SourceImages):
         return self.criterion(chosen, *(torch.cat([values] * copies) for values in known))
 
     def show(self, run: Run) -> None:
-        """Record some training tiles as they are, altered, and regenerated from the features of the altered ones."""
+        """Record some training tiles as they are, altered, and regenerated from the features of the altered ones.
+
+        The decoder is left with the model.
+        """
         if not self.method.alters:
             return
         altered = self.altered(self.shown, run.generator("shown alteration"))
         columns = {"raw": self.colours(self.shown), "altered": self.colours(altered)}
         if self.decoder is not None:
+            run.shared.pretraining_heads = keep_decoder(self.method.name, self.decoder, self.block)
             with evaluation_mode(self), placed(self, "cpu"), torch.no_grad():
                 inner = self.model.activations(altered, [self.block])[1][self.block]
                 columns["regenerated"] = self.decoder(inner, (altered.shape[2], altered.shape[3]))
