@@ -169,7 +169,7 @@ def _compute(cell: Cell, store: Store, stop: Stop) -> Result:
     seen = 0
     if cell.purpose == "train a source" or cell.keep_model:
         save_model(chosen.model, store.model(cell.key), overwrite=True)
-    found = recorded(chosen.folder, cell.seed)
+    found = recorded(chosen.folder, cell.seed, history=cell.purpose == "train a source")
     if cell.purpose == "adapt":
         stop.raise_if_asked()
         selection = "oracle" if cell.oracle else chosen.selection

@@ -18,8 +18,10 @@ from medgraft.benchmarks.over_runs import compare_runs
 from medgraft.benchmarks.patient_pictures import TABLE as PICTURES
 from medgraft.benchmarks.patient_pictures import patient_pictures
 from medgraft.benchmarks.plan import Plan, Row
+from medgraft.benchmarks.recorded import HISTORY
 from medgraft.benchmarks.rows import SOURCE, SUBJECT, TARGET
 from medgraft.benchmarks.selection import judge_scores
+from medgraft.benchmarks.source_trainings import source_trainings
 from medgraft.benchmarks.store import Result, Store
 from medgraft.evidence import Evidence
 from medgraft.evidence.union import unite_tables
@@ -37,9 +39,9 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         results: how they ended, by key.
 
     Returns: facts and tables under the grid's names, the tables "grid", "comparisons", "ranks",
-        "critical_difference", "difference_tests", "run_tests", "negative_transfer" and "patient_pictures" (of methods
-        without labels, with the pictures), of grids that rank sources those of `judge_scores`; oracle's scores are
-        facts only.
+        "critical_difference", "difference_tests", "run_tests", "negative_transfer", "source_trainings" and
+        "patient_pictures" (of methods without labels, with the pictures), of grids that rank sources those of
+        `judge_scores`; oracle's scores are facts only.
     """
     facts: list[pd.DataFrame] = []
     tables: dict[str, pd.DataFrame] = {}
@@ -58,7 +60,7 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
         measured = store.evidence(row.key)
         trained = plan.cells[row.key].needs
         if not plan.grid.adapt and trained is not None:
-            measured += store.evidence(trained)
+            measured += Evidence(tables=_of_source(store.evidence(trained).tables))
         facts.append(_facts(measured.facts, row))
         warnings += [_named(warning, row) for warning in measured.warnings]
         if not row.oracle:
@@ -67,6 +69,7 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
     if lines:
         tables["grid"] = pd.DataFrame(lines)
     warnings += unequal_search(plan)
+    trainings = source_trainings(plan, store, results)
     together = Evidence(
         facts=pd.concat(facts, ignore_index=True) if facts else Evidence.empty().facts,
         provenance=tuple(entries),
@@ -77,7 +80,13 @@ def collect(plan: Plan, store: Store, results: Mapping[str, Result]) -> Evidence
     judged = judge_scores(plan, store, results, together.facts)
     harm = negative_transfer(together, plan.rows)
     compared = compare_subjects(together, plan.rows) + compare_runs(together, plan.rows, plan.grid)
-    return together + compared + judged + Evidence(tables={"negative_transfer": harm} if len(harm) else {})
+    return (
+        together
+        + trainings
+        + compared
+        + judged
+        + Evidence(tables={"negative_transfer": harm} if len(harm) else {})
+    )
 
 
 def unequal_search(plan: Plan) -> list[str]:
@@ -170,6 +179,11 @@ def _tables(tables: Mapping[str, pd.DataFrame], row: Row) -> dict[str, pd.DataFr
             table = table.assign(cohort=row.cohort)
         named[_named(name, row)] = table
     return named
+
+
+def _of_source(tables: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """What the training of a source recorded that is shown as that of a method would be."""
+    return {name: table for name, table in tables.items() if not name.startswith(f"{HISTORY}/")}
 
 
 def _place(cohort: str, row: Row) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from medgraft.benchmarks.grid import (
 )
 from medgraft.benchmarks.problems import GridError
 from medgraft.benchmarks.rows import forget_data
+from medgraft.benchmarks.source_trainings import Trained
 from medgraft.errors import MedgraftError
 from medgraft.evaluation.evaluate import versions
 from medgraft.models.weights import hash_weights
@@ -79,12 +80,14 @@ class Plan(NamedTuple):
     """What is to be computed.
 
     cells: by key, sources first. rows: in the order of tables. scored: in the same order, of grids that rank sources.
+    trained: the trainings of sources, in the order in which they are first needed.
     """
 
     grid: Grid
     cells: dict[str, Cell]
     rows: tuple[Row, ...]
     scored: tuple[Scored, ...] = ()
+    trained: tuple[Trained, ...] = ()
 
 
 def make_plan(grid: Grid | Mapping[str, Any] | str | Path, others: list[MedgraftError] | None = None) -> Plan:
@@ -118,6 +121,7 @@ class _Planner:
         self.cells: dict[str, Cell] = {}
         self.rows: list[Row] = []
         self.scored: list[Scored] = []
+        self.trained: dict[Trained, None] = {}
         self._data: dict[object, JSON] = {}
         data = {name: _data(table) for name, table in grid.cohorts.items()}
         self.names = {name: next(first for first in data if data[first] == data[name]) for name in data}
@@ -136,7 +140,9 @@ class _Planner:
                         self.rows += self._rows(name, source, sites, seed)
                         self.scored += self._scored(name, source, sites, seed)
         trained = {key: cell for key, cell in self.cells.items() if cell.purpose == "train a source"}
-        return Plan(self.grid, trained | self.cells, tuple(self.rows), tuple(self.scored))
+        return Plan(
+            self.grid, trained | self.cells, tuple(self.rows), tuple(self.scored), tuple(self.trained)
+        )
 
     def _source_label(self, source: str, name: str) -> str:
         """A source's name, with its sites where the same data hold several source models of that name."""
@@ -225,7 +231,9 @@ class _Planner:
         method = training_method(self.grid, train.method, train.settings)
         described = describe_method(method)
         whole = Candidate(source, "", "method", train.method, (described["settings"],), None, method)
-        return self._cell(name, source, (), seed, None, whole, train.patients or ALL, "train a source").key
+        key = self._cell(name, source, (), seed, None, whole, train.patients or ALL, "train a source").key
+        self.trained[Trained(key, self._source_label(source, name), self._trained_on(name), seed)] = None
+        return key
 
     def _cell(
         self, name: str, source: str, sites: tuple[str, ...], seed: int, needs: str | None,

@@ -20,6 +20,7 @@ from medgraft.reports.grids.negative_transfer import COLUMNS as NEGATIVE_TRANSFE
 from medgraft.reports.grids.over_runs import COLUMNS as RUN_TEST
 from medgraft.reports.grids.ranking import critical_difference, ranked_elsewhere, ranking, rows_about
 from medgraft.reports.grids.sites import forgetting, site_maps, target_panel
+from medgraft.reports.grids.source_trainings import source_trainings
 from medgraft.reports.grids.unit_scores import unit_scores
 from medgraft.reports.grids.violins import spread_over_units
 from medgraft.reports.grids.worst_units import worst_units
@@ -239,6 +240,7 @@ def _grid(evidence: Evidence, grid: Grid, panels: list[Panel]) -> Plain:
             for row in found.rows
         ],
         "gains": [gain._asdict() for gain in gains(evidence, grid, panels)],
+        "source_trainings": [logged._asdict() for logged in source_trainings(evidence)],
     }  # fmt: skip
 
 

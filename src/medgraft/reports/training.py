@@ -36,7 +36,7 @@ SHOWN_ELSEWHERE = (
     *("comparisons", "examples", "subgroups"),
     *("bias", "bias_groups", "bias_probes", "bias_comparisons", "readers"),
     *("grid", "ranks", "critical_difference", "difference_tests", "run_tests"),
-    *("negative_transfer", "patient_pictures"),
+    *("negative_transfer", "patient_pictures", "source_trainings"),
     *(POINTS, SEPARATIONS),
     *STAINS,
     *RANKING_TABLES,

@@ -23,6 +23,7 @@ from medgraft.reports.grids.ranking import (
     ranking,
 )
 from medgraft.reports.grids.sites import Forgetting, SiteMap, by_method, forgetting, site_maps, target_panel
+from medgraft.reports.grids.source_trainings import Logged, source_trainings
 from medgraft.reports.grids.sweeps import sweep_charts
 from medgraft.reports.grids.violins import Violins, violins
 from medgraft.reports.grids.worst_units import WorstUnits, worst_units
@@ -60,6 +61,7 @@ class GridView(NamedTuple):
     sentences: list[str]
     overall: list[tuple[str, str, RankDiagram]]
     sweeps: list[Chart]
+    trainings: list[Logged]
     maps: list[SiteMap]
     forgetting: list[Forgetting]
     costs: Costs
@@ -118,6 +120,7 @@ def make_grid_view(evidence: Evidence, grid: Grid, panels: Sequence[Panel]) -> G
         sentences=_sentences(grid),
         overall=[(cohort, label, made) for cohort, label, made in diagrams if made is not None],
         sweeps=sweep_charts(evidence, grid, panels),
+        trainings=source_trainings(evidence),
         maps=maps,
         forgetting=forgotten,
         costs=costs(grid),
