@@ -29,14 +29,16 @@ from medgraft.benchmarks.claims import (
 )
 from medgraft.benchmarks.grid import HUBS, INSTALLED, ClaimTable, Grid, read_grid
 from medgraft.evidence import Evidence
+from medgraft.reports.grids.source_trainings import source_trainings
 from medgraft.reports.panels import SEEDED
 
 ROOT = Path(__file__).resolve().parent.parent
 GRIDS, RESULTS, PAGE = ROOT / "claims", ROOT / "claims" / "results", ROOT / "docs" / "claims.md"
 KEPT = (
     "grid", "ranks", "critical_difference", "difference_tests", "comparisons", "negative_transfer", "scores/",
-    "predictions/", "policy/", "updates/",
+    "predictions/", "policy/", "updates/", "source_trainings",
 )  # fmt: skip
+GUESSED = "accuracy_permuted"
 KEPT_OF_RANKINGS = ("grid", "selection_")
 HEAD = """# Claims, measured again
 
@@ -92,6 +94,7 @@ def section(path: Path) -> Iterator[str]:
         yield from standings(evidence, metric)
         yield from paces(evidence)
         yield from policies(evidence)
+        yield from trainings(evidence)
     for claim in grid.claims:
         yield f"**{claim.sentence}**\n"
         yield f"{claim.source}. Published: {claim.published}.\n"
@@ -178,6 +181,19 @@ def policies(evidence: Evidence) -> Iterator[str]:
             "Share of images for which a block was tuned: means over its layers, targets and seeds",
             "method", pd.DataFrame(shares).T,
         )  # fmt: skip
+
+
+def trainings(evidence: Evidence) -> Iterator[str]:
+    """What the last epoch of every source's training logged: a line per source, a column per name."""
+    told: dict[str, dict[str, str]] = {}
+    for one in source_trainings(evidence):
+        line = told.setdefault(" · ".join(filter(None, (one.source, one.part))), {})
+        line[one.name] = f"{one.mean:.3g} ({one.low:.3g} to {one.high:.3g})"
+    if told:
+        title = "What the last epoch of each source logged: mean over seeds (lowest to highest)"
+        if any(GUESSED in line for line in told.values()):
+            title += f"; `{GUESSED}`: places said rightly, by guessing one in as many as there are patches"
+        yield from wide_table(title, "source", pd.DataFrame(told).T.fillna(""))
 
 
 def _recorded(evidence: Evidence, kind: str) -> dict[str, pd.DataFrame]:

@@ -1,0 +1,28 @@
+"""The page of claims tells what the trainings of a grid's sources logged last."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pandas as pd
+
+from medgraft.evidence import Evidence
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "write_claims.py"
+
+
+def test_sources_are_told_by_their_last_epochs_and_guessing_beside_them() -> None:
+    logged = [
+        ("POPAR", 0, "accuracy_permuted", 0.29), ("POPAR", 1, "accuracy_permuted", 0.33), ("twins", 0, "loss", 2.0),
+    ]  # fmt: skip
+    table = pd.DataFrame(logged, columns=["source", "seed", "name", "value"])
+    evidence = Evidence(
+        tables={"source_trainings": table.assign(source_cohort="chests at clinic", part="", epochs=100)}
+    )
+    trainings = runpy.run_path(str(TOOL))["trainings"]
+    title, head, _, first, second, _ = trainings(evidence)
+    assert "by guessing one in as many as there are patches" in title
+    assert head == "| source | accuracy_permuted | loss |"
+    assert first == "| POPAR | 0.31 (0.29 to 0.33) |  |" and second == "| twins |  | 2 (2 to 2) |"
+    assert not list(trainings(Evidence()))
