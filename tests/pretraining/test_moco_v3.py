@@ -57,10 +57,11 @@ def test_the_published_training_is_the_default() -> None:
 
 def test_views_are_uneven_as_published_unless_both_are_told() -> None:
     scan, tissue = VIEWS["scan"], VIEWS["tissue"]
-    assert MoCoV3().views_of(Preparation(channels=1)) == uneven(scan)
-    assert MoCoV3(views="tissue").views_of(Preparation()) == uneven(tissue)  # type: ignore[arg-type]
+    rows = run().loader(GREY, Preparation(channels=1))
+    assert MoCoV3().views_of(rows) == uneven(scan)
+    assert MoCoV3(views="tissue").views_of(rows) == uneven(tissue)  # type: ignore[arg-type]
     both = MoCoV3(views="scan", second_views="scan")  # type: ignore[arg-type]
-    assert both.views_of(Preparation()) == (scan, scan)
+    assert both.views_of(rows) == (scan, scan)
 
 
 def test_its_loss_is_that_of_both_directions_with_keys_of_a_copy_that_has_moved() -> None:

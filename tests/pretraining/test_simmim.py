@@ -169,12 +169,16 @@ def test_images_and_masks_repeat_from_the_seed_and_differ_between_epochs() -> No
 
 
 def test_views_are_crops_and_flips_only_where_left_and_right_do_not_matter() -> None:
-    assert SimMIM().views_of(1) == MILD_VIEWS["scan"]
-    assert SimMIM().views_of(3) == MILD_VIEWS["photograph"]
+    rows, colours, slices = (
+        run().loader(gradients(2, channels=3), Preparation(channels=channels, slices=slices))
+        for channels, slices in ((1, 1), (3, 1), (3, 3))
+    )
+    assert SimMIM().views_of(rows) == SimMIM().views_of(slices) == MILD_VIEWS["scan"]
+    assert SimMIM().views_of(colours) == MILD_VIEWS["photograph"]
     scan = Augmentation.preset("none").model_copy(update={"crop": (0.67, 1.0)})
     assert MILD_VIEWS["scan"] == scan
     assert MILD_VIEWS["photograph"] == scan.model_copy(update={"flip_horizontal": 0.5})
-    assert SimMIM(views=Augmentation.preset("none")).views_of(1) == Augmentation.preset("none")
+    assert SimMIM(views=Augmentation.preset("none")).views_of(rows) == Augmentation.preset("none")
     with pytest.raises(SettingsError, match="views among scan, tissue, dermoscopy, photograph"):
         SimMIM(views="xray")  # type: ignore[arg-type]
 

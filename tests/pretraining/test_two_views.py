@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
+from tests.pretraining.gradients import gradients
 
 from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
+from medgraft.engine.loading import Loader
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
@@ -21,9 +26,9 @@ from medgraft.models.collapse import alignment, effective_rank, feature_deviatio
 from medgraft.models.model import Model
 from medgraft.models.storage import load_model
 from medgraft.plugins import find_plugins, resolve_method
-from medgraft.pretraining import BarlowTwins, MoCoV2, MoCoV3, SimSiam
+from medgraft.pretraining import BarlowTwins, MoCoV2, MoCoV3, SimMIM, SimSiam
 from medgraft.pretraining.two_views import TwoViews, TwoViewsObjective, describe_features
-from medgraft.pretraining.views import VIEWS, uneven, views
+from medgraft.pretraining.views import MILD_VIEWS, VIEWS, ViewName, uneven, views
 from medgraft.testing import check_method, make_cohort, make_model
 from medgraft.types import Preparation, Progress
 
@@ -173,15 +178,40 @@ def test_they_learn_which_views_are_of_one_image(method: TwoViews, blind: float,
     assert history["effective_rank"].iloc[-1] > 0.7 * history["effective_rank"].iloc[0]
 
 
+def seen(cohort: Cohort, **preparation: Any) -> Loader:
+    return run().loader(cohort, Preparation(**preparation))
+
+
 def test_views_suit_the_images() -> None:
-    method, scan, photograph = BarlowTwins(), VIEWS["scan"], VIEWS["photograph"]
-    assert method.views_of(Preparation(channels=1)) == (scan, scan)
-    assert method.views_of(Preparation(channels=3)) == (photograph, photograph)
-    assert method.views_of(Preparation(channels=3, slices=3)) == (scan, scan)  # neighbours, no colours
-    tissue = VIEWS["tissue"]
+    method, scan, photograph, tissue = BarlowTwins(), VIEWS["scan"], VIEWS["photograph"], VIEWS["tissue"]
+    colours = gradients(3, channels=3)
+    assert method.views_of(seen(colours, channels=3)) == (photograph, photograph)
+    assert method.views_of(seen(colours, channels=1)) == (scan, scan)
+    assert method.views_of(seen(colours, channels=3, slices=3)) == (scan, scan)  # neighbours, no colours
     chosen = BarlowTwins(views="scan", second_views="tissue")  # type: ignore[arg-type]
-    assert chosen.views_of(Preparation()) == (scan, tissue)
-    assert BarlowTwins(second_views="scan").views_of(Preparation(channels=3)) == (photograph, scan)  # type: ignore[arg-type]
+    assert chosen.views_of(seen(colours, channels=3)) == (scan, tissue)
+    assert BarlowTwins(second_views="scan").views_of(seen(colours, channels=3)) == (photograph, scan)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("coloured", "expected"), [(0, "scan"), (1, "scan"), (2, "photograph"), (4, "photograph")]
+)
+def test_images_that_show_grey_are_scans_however_they_are_stored(
+    tmp_path: Path, coloured: int, expected: ViewName
+) -> None:
+    """Four files, grey ones stored as RGB, as opaque RGBA and in one channel; read with three channels."""
+    for number in range(4):
+        grey = Image.fromarray(np.eye(8, dtype=np.uint8) * (50 + number))
+        image = grey.convert(("RGB", "RGB", "RGBA", "L")[number])
+        if number < coloured:
+            image = grey.convert("RGB")
+            image.putpixel((0, 7), (9, 9, 8))
+        image.save(tmp_path / f"{number}.png")
+    (tmp_path / "films.csv").write_text("image\n" + "".join(f"{number}.png\n" for number in range(4)))
+    rows = seen(read_manifest(tmp_path / "films.csv"), channels=3)
+    assert BarlowTwins().views_of(rows) == (VIEWS[expected],) * 2
+    assert MoCoV3().views_of(rows) == uneven(VIEWS[expected])
+    assert SimMIM().views_of(rows) == MILD_VIEWS[expected]
 
 
 def test_scans_keep_sides_and_have_no_colours() -> None:

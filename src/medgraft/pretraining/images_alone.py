@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -59,7 +59,7 @@ class Pretraining(MethodSettings):
     fewest: ClassVar[int] = 1
 
     channels: int | None = Setting(default=None, ge=1)
-    """Input channels of the encoder; None takes 1 where images are grey (1000 of them are looked at), else the source
+    """Input channels of the encoder; None takes 1 where files have one (1000 of them are looked at), else the source
     model's."""
     size: tuple[int, int] | None = None
     """(H, W) in pixels to resize images to; None keeps the source model's."""
@@ -97,8 +97,8 @@ class Pretraining(MethodSettings):
         Raises:
             ModelError: it cannot encode, or not images of this size.
         """
-        one_grey = self.channels is None and model.spec.preparation.slices == 1
-        channels = 1 if one_grey and _is_grey(cohort) else self.channels
+        unsaid = self.channels is None and model.spec.preparation.slices == 1
+        channels = 1 if unsaid and _has_one_channel(cohort) else self.channels
         return regraft(model, (), channels, kind="encode", size=self.size)[0]
 
     def check_batches(self, images: int, run: Run) -> None:
@@ -202,6 +202,17 @@ def warn_of_collapse(who: str, history: History, run: Run) -> None:
         )
 
 
-def _is_grey(cohort: Cohort) -> bool:
+def shows_grey(cohort: Cohort) -> bool:
+    """Whether most images have no colour in their pixels: one channel, or several that are equal."""
+    grey = [bool((array == array[..., :1]).all()) for array in _some(cohort)]
+    return 2 * sum(grey) > len(grey)
+
+
+def _has_one_channel(cohort: Cohort) -> bool:
+    return all(array.shape[-1] == 1 for array in _some(cohort))
+
+
+def _some(cohort: Cohort) -> Iterator[np.ndarray]:
+    """Up to a thousand images as stored, evenly over the cohort."""
     rows = np.linspace(0, len(cohort) - 1, min(LOOKED_AT_FOR_COLOUR, len(cohort))).round().astype(int)
-    return all(cohort.picture(int(row)).array.shape[-1] == 1 for row in rows)
+    return (cohort.picture(int(row)).array for row in rows)

@@ -22,7 +22,7 @@ from medgraft.models.projector import Projector
 from medgraft.models.weights import is_untrained
 from medgraft.pretraining.two_views import Heads, TwoViews, TwoViewsObjective, describe_features
 from medgraft.pretraining.views import uneven
-from medgraft.types import Loss, Preparation, Progress, Step
+from medgraft.types import Loss, Progress, Step
 
 
 class MoCoV3(TwoViews):
@@ -70,12 +70,12 @@ class MoCoV3(TwoViews):
             fix_positions(encoder)
         return encoder
 
-    def views_of(self, preparation: Preparation) -> tuple[Augmentation, Augmentation]:
+    def views_of(self, rows: Loader) -> tuple[Augmentation, Augmentation]:
         """As published, every first view is blurred and a tenth of the second; a fifth of the second is solarised.
 
         Not so where `second_views` says something else.
         """
-        first, second = super().views_of(preparation)
+        first, second = super().views_of(rows)
         return (first, second) if self.second_views else uneven(first)
 
     def heads(self, encoder: Model, features: int) -> Heads:

@@ -32,7 +32,7 @@ from medgraft.models.masked_images import (
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.models.patch_tokens import hidden_patches, patch_embedding
 from medgraft.pretraining.images_alone import SHOWN, Pretraining
-from medgraft.pretraining.views import MILD_VIEWS, MildViewsChoice
+from medgraft.pretraining.views import MILD_VIEWS, MildViewsChoice, suiting
 from medgraft.types import Loss, Progress, Step
 
 UNIT, UNITS = 32, 4
@@ -72,8 +72,8 @@ class SimMIM(Pretraining):
     """Share of the squares to hide; their number is rounded up."""
     views: MildViewsChoice = None
     """`scan`, `tissue`, `dermoscopy`, `photograph`, or the settings of an `Augmentation`. None takes `scan`, which
-    crops two thirds or more and flips nothing, of grey images and `photograph`, which also swaps left and right, of
-    others."""
+    crops two thirds or more and flips nothing, of images that show grey, however many channels they have, and
+    `photograph`, which also swaps left and right, of others."""
     schedule: Schedule = Schedule(
         epochs=100,
         batch_size=256,
@@ -133,9 +133,9 @@ class SimMIM(Pretraining):
         ]
         return max(fitting, default=patch)
 
-    def views_of(self, channels: int) -> Augmentation:
-        """What makes views of images with so many channels."""
-        return self.views or MILD_VIEWS["scan" if channels == 1 else "photograph"]
+    def views_of(self, rows: Loader) -> Augmentation:
+        """What makes views of these images."""
+        return self.views or MILD_VIEWS[suiting(rows)]
 
 
 class FillingIn(Objective):
@@ -163,7 +163,7 @@ class FillingIn(Objective):
     ) -> None:
         super().__init__(model)
         self.rows, self.token, self.decoder, self.unit, self.method = rows, token, decoder, unit, method
-        self.change = method.views_of(model.spec.channels)
+        self.change = method.views_of(rows)
 
     def batches(self, progress: Progress, run: Run) -> Iterable[Step]:
         """Shuffled views of images, each with a mask."""

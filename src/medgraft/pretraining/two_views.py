@@ -18,8 +18,8 @@ from medgraft.images.augmentation import Augmentation
 from medgraft.models.collapse import alignment, effective_rank, feature_deviation, uniformity
 from medgraft.models.model import Model, evaluation_mode
 from medgraft.pretraining.images_alone import Pretraining, warn_of_collapse
-from medgraft.pretraining.views import ViewsChoice, views
-from medgraft.types import Preparation, Progress, Step
+from medgraft.pretraining.views import VIEWS, ViewsChoice, suiting
+from medgraft.types import Progress, Step
 
 Heads = dict[str, nn.Module]
 
@@ -34,8 +34,8 @@ class TwoViews(Pretraining):
 
     views: ViewsChoice = None
     """`scan` (X-ray, CT, MR), `tissue` (H&E), `dermoscopy`, `photograph`, or the settings of an `Augmentation`. None
-    takes `scan`, which flips nothing, of grey images and `photograph` of others. Set flips to 0 where left and right
-    are to be told apart."""
+    takes `scan`, which flips nothing, of images that show grey, however many channels they have, and `photograph` of
+    others. Set flips to 0 where left and right are to be told apart."""
     second_views: ViewsChoice = None
     """The same of the second view; None makes both views alike."""
 
@@ -65,10 +65,9 @@ class TwoViews(Pretraining):
         """What trains the encoder and its heads, in place."""
         raise NotImplementedError(f"{type(self).__name__} must define objective")
 
-    def views_of(self, preparation: Preparation) -> tuple[Augmentation, Augmentation]:
-        """What makes the first and the second view of images so prepared."""
-        grey = preparation.channels == preparation.slices
-        first = self.views or views("scan" if grey else "photograph")
+    def views_of(self, rows: Loader) -> tuple[Augmentation, Augmentation]:
+        """What makes the first and the second view of these images."""
+        first = self.views or VIEWS[suiting(rows)]
         return first, self.second_views or first
 
 
@@ -87,7 +86,7 @@ class TwoViewsObjective(Objective):
     def __init__(self, model: Model, rows: Loader, heads: Heads, method: TwoViews) -> None:
         super().__init__(model)
         self.rows, self.schedule = rows, method.schedule
-        self.changes = method.views_of(model.spec.preparation)
+        self.changes = method.views_of(rows)
         for name, head in heads.items():
             self.add_module(name, head)
 

@@ -7,8 +7,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator
 
+from medgraft.engine.loading import Loader
 from medgraft.errors import SettingsError
 from medgraft.images.augmentation import Augmentation
+from medgraft.pretraining.images_alone import shows_grey
 
 ViewName = Literal["scan", "tissue", "dermoscopy", "photograph"]
 
@@ -75,6 +77,18 @@ def views(name: ViewName, among: Mapping[ViewName, Augmentation] = VIEWS) -> Aug
             "Choose one of these, or give an Augmentation.",
         )  # fmt: skip
     return among[name]
+
+
+def suiting(rows: Loader) -> ViewName:
+    """The views that suit images which nobody named any for.
+
+    Returns: `scan` of networks with one channel per slice and of images that show grey, however many channels they are
+        stored or read with (most of a thousand that are looked at; left and right may matter in them); else
+        `photograph`.
+    """
+    preparation = rows.preparer.preparation
+    one_channel = preparation.channels == preparation.slices  # neighbouring slices are no colours
+    return "scan" if one_channel or shows_grey(rows.cohort) else "photograph"
 
 
 def uneven(changes: Augmentation) -> tuple[Augmentation, Augmentation]:
