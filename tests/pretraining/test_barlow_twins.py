@@ -20,7 +20,6 @@ from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
 from medgraft.errors import DataError, MedgraftError, ModelError, NeedError
-from medgraft.images.augmentation import Augmentation
 from medgraft.models.projector import Projector
 from medgraft.models.regraft import regraft
 from medgraft.models.sources import open_source
@@ -66,9 +65,6 @@ def test_it_is_found_by_name() -> None:
     assert isinstance(method, BarlowTwins)
     assert (method.schedule.epochs, method.schedule.optimizer, method.schedule.lr) == (3, "adam", 1e-3)
     assert method.views == VIEWS["tissue"]
-    assert resolve_method("barlow_twins", {"views": {"flip_horizontal": 0}}) == BarlowTwins(
-        views=Augmentation(flip_horizontal=0)
-    )
 
 
 def test_both_views_come_from_one_image_and_differ() -> None:

@@ -13,6 +13,9 @@ from PIL import Image
 from pydantic import ValidationError
 from tests.pretraining.gradients import gradients
 
+from medgraft.benchmarks.candidates import training_method
+from medgraft.benchmarks.grid import read_grid
+from medgraft.cli.settings import parse_settings
 from medgraft.data.cohort import Cohort
 from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
@@ -234,6 +237,36 @@ def test_views_that_nobody_knows_or_that_change_nothing_are_refused() -> None:
             BarlowTwins(**{setting: "xray"})  # type: ignore[arg-type]
         with pytest.raises(ValidationError, match="teach nothing"):
             BarlowTwins(**{setting: Augmentation.preset("none")})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("method", "key", "sets"),
+    [("moco_v2", "views", VIEWS), ("moco_v2", "second_views", VIEWS), ("simmim", "views", MILD_VIEWS)],
+)
+def test_single_settings_lie_over_the_set_that_is_named(
+    method: str, key: str, sets: dict[ViewName, Augmentation]
+) -> None:
+    settings = parse_settings([f"{key}.base=photograph", f"{key}.hue=0.05", f"{key}.crop=[0.5,1.0]"])
+    found = getattr(resolve_method(method, settings), key)
+    assert found == Augmentation(**sets["photograph"].model_dump() | {"hue": 0.05, "crop": (0.5, 1.0)})
+    assert getattr(resolve_method(method, {key: found.model_dump(mode="json")}), key) == found
+    for wrong, said in (
+        ({"hue": 0.05}, "the table has hue and no base. Add base, one of scan, tissue"),
+        ({"base": "light", "hue": 0.05}, "views among scan, tissue, .* got 'light'"),
+        ({"base": "scan", "hues": 0.05}, "hues"),
+    ):
+        with pytest.raises(SettingsError, match=said):
+            resolve_method(method, {key: wrong})
+
+
+def test_the_grid_on_grey_nuclei_has_the_views_that_its_results_are_of() -> None:
+    grid = read_grid(Path(__file__).parents[2] / "claims" / "pretraining_nuclei.toml")
+    method = training_method(grid, "barlow_twins", {})
+    assert isinstance(method, BarlowTwins)
+    assert method.views == Augmentation(
+        flip_horizontal=0.5, flip_vertical=0.5, quarter_turns=True, rotation=0, shift=0, zoom=(1, 1),
+        crop=(0.2, 1.0), brightness=0.4, contrast=0.4, blur_chance=0.5, blur=(0.1, 2.0),
+    )  # fmt: skip
 
 
 def test_each_view_has_changes_of_its_own() -> None:

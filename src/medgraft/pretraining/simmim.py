@@ -71,9 +71,9 @@ class SimMIM(Pretraining):
     mask_ratio: float = Setting(default=0.6, gt=0, lt=1)
     """Share of the squares to hide; their number is rounded up."""
     views: MildViewsChoice = None
-    """`scan`, `tissue`, `dermoscopy`, `photograph`, or the settings of an `Augmentation`. None takes `scan`, which
-    crops two thirds or more and flips nothing, of images that show grey, however many channels they have, and
-    `photograph`, which also swaps left and right, of others."""
+    """`scan`, `tissue`, `dermoscopy`, `photograph`; an `Augmentation`, or a table of some of its settings with a
+    `base`, the set that they change. None takes `scan`, which crops two thirds or more and flips nothing, of images
+    that show grey, however many channels they have, and `photograph`, which also swaps left and right, of others."""
     schedule: Schedule = Schedule(
         epochs=100,
         batch_size=256,

@@ -33,9 +33,10 @@ class TwoViews(Pretraining):
     fewest: ClassVar[int] = 2  # an image is told from others
 
     views: ViewsChoice = None
-    """`scan` (X-ray, CT, MR), `tissue` (H&E), `dermoscopy`, `photograph`, or the settings of an `Augmentation`. None
-    takes `scan`, which flips nothing, of images that show grey, however many channels they have, and `photograph` of
-    others. Set flips to 0 where left and right are to be told apart."""
+    """`scan` (X-ray, CT, MR), `tissue` (H&E), `dermoscopy`, `photograph`; an `Augmentation`, or a table of some of its
+    settings with a `base`, the set that they change. None takes `scan`, which flips nothing, of images that show grey,
+    however many channels they have, and `photograph` of others. Set flips to 0 where left and right are to be told
+    apart."""
     second_views: ViewsChoice = None
     """The same of the second view; None makes both views alike."""
 

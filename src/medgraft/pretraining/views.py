@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator
@@ -74,7 +75,7 @@ def views(name: ViewName, among: Mapping[ViewName, Augmentation] = VIEWS) -> Aug
     if name not in among:
         raise SettingsError(
             "Pre-training", f"views among {', '.join(get_args(ViewName))}", f"got {name!r}",
-            "Choose one of these, or give an Augmentation.",
+            "Choose one of these.",
         )  # fmt: skip
     return among[name]
 
@@ -111,15 +112,26 @@ def _changing(value: Augmentation | None) -> Augmentation | None:
     return value
 
 
-def _named(value: object) -> object:
-    return views(value) if isinstance(value, str) else value  # type: ignore[arg-type]
+def _over_a_set(value: object, among: Mapping[ViewName, Augmentation]) -> object:
+    """A named set; or a table's settings over those of the set that its `base` names."""
+    if isinstance(value, str):
+        return views(value, among)  # type: ignore[arg-type]
+    if not isinstance(value, Mapping) or set(Augmentation.model_fields) <= set(value):
+        return value
+    if "base" not in value:
+        raise SettingsError(
+            "Pre-training", "views with the set that they change",
+            f"the table has {', '.join(map(str, value)) or 'nothing'} and no base",
+            f"Add base, one of {', '.join(among)} (--set views.base=scan).",
+        )  # fmt: skip
+    own = {name: setting for name, setting in value.items() if name != "base"}
+    return views(value["base"], among).model_dump() | own
 
 
-def _named_mild(value: object) -> object:
-    return views(value, MILD_VIEWS) if isinstance(value, str) else value  # type: ignore[arg-type]
-
-
-ViewsChoice = Annotated[Augmentation | None, BeforeValidator(_named), AfterValidator(_changing)]
-"""A setting: an augmentation, the name of a set of views, or None for what suits the images."""
-MildViewsChoice = Annotated[Augmentation | None, BeforeValidator(_named_mild)]
+ViewsChoice = Annotated[
+    Augmentation | None, BeforeValidator(partial(_over_a_set, among=VIEWS)), AfterValidator(_changing)
+]
+"""A setting: an augmentation, the name of a set of views, a table of settings over the set that its `base` names (one
+of every setting needs none), or None for what suits the images."""
+MildViewsChoice = Annotated[Augmentation | None, BeforeValidator(partial(_over_a_set, among=MILD_VIEWS))]
 """The same with milder views by these names; views that change nothing are allowed."""
