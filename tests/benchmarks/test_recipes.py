@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.data.layouts.test_chestxray14 import chestxray14
+from tests.data.layouts.test_chexpert import chexpert
+from tests.data.layouts.test_medmnist import stored
+from tests.data.layouts.test_rsna_embolism import ROWS, rsna_embolism
+from tests.data.layouts.test_rsna_pneumonia import rsna_pneumonia
+from tests.data.layouts.test_shenzhen import shenzhen
+from tests.data.layouts.test_vindr_cxr import vindr_cxr
 
 from medgraft.benchmarks.candidates import candidates, training_method
 from medgraft.benchmarks.grid import HUBS, read_grid
+from medgraft.benchmarks.plan import make_plan
 from medgraft.cli.benchmark import replaced
+from medgraft.models.model import Model
+from medgraft.models.sources import open_source
+from medgraft.types import Kind
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -26,6 +39,43 @@ def test_their_methods_and_settings_are_known(path: Path) -> None:
         assert table.model.startswith(HUBS), name
         if table.train is not None:
             assert training_method(grid, table.train.method, table.train.settings).needs.source == {"images"}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every published set that a recipe names, as it is unpacked, made small."""
+    folder = tmp_path_factory.mktemp("data")
+    stored(folder / "organsmnist_64.npz", (4, 4), classes=11, repeats=8)
+    stored(folder / "pathmnist_64.npz", (4, 4, 3), classes=9, repeats=8)
+    chestxray14(folder / "ChestX-ray14")
+    chexpert(folder / "CheXpert")
+    vindr_cxr(folder / "VinDr-CXR")
+    shenzhen(folder / "Shenzhen")
+    rsna_pneumonia(folder / "rsna-pneumonia")
+    others = (row.replace("6897", "7897").replace("a2ff", "b2ff") for row in ROWS)
+    rsna_embolism(folder / "rsna-pe", (*ROWS, *others))
+    return folder
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_they_can_be_planned_on_data_as_unpacked(
+    path: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def small(_: str, __: str | None, kind: Kind, classes: tuple[str, ...]) -> Model:
+        return open_source("random/test_resnet", kind=kind, classes=classes)
+
+    monkeypatch.setattr("medgraft.benchmarks.checks._open_source", small)  # no hub, no large networks
+    values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    for table in values["cohorts"].values():
+        for data in (table, table.get("source_data", {})):
+            if data.get("data", "").startswith("data/"):
+                data["data"] = str(published / data["data"].removeprefix("data/"))
+        if "settings" in table:
+            table["settings"]["subjects"] = 10
+    few = {budget if budget == "all" else 2 for budget in values["budgets"]}
+    plan = make_plan(values | {"seeds": [0], "budgets": sorted(few, key=str)})
+    assert {row.cohort.split(" at ")[0] for row in plan.rows} == set(values["cohorts"])
+    assert {row.method for row in plan.rows} >= set(values.get("methods", ()))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from tests.data.layouts.test_chexpert import chexpert
 
-from medgraft.benchmarks.rows import within_budget
+from medgraft.benchmarks.grid import Data
+from medgraft.benchmarks.rows import open_data, within_budget
 from medgraft.data.samples import load_samples
 from medgraft.errors import DataError
 from medgraft.testing import make_cohort
@@ -63,3 +65,11 @@ def test_by_image_every_class_has_its_images():
 def test_more_than_there_are_is_refused():
     with pytest.raises(DataError, match="21 patients"):
         within_budget(make_cohort("segment", patients=30), 21, "patient", 0)
+
+
+def test_splits_count_as_what_the_grid_says(tmp_path):
+    folder = str(chexpert(tmp_path / "CheXpert"))
+    as_published = open_data(Data(data=folder))
+    renamed = open_data(Data(data=folder, splits={"validation": "test"}))
+    assert as_published.table["split"].tolist() == ["train"] * 4 + ["validation"]
+    assert renamed.table["split"].tolist() == ["train"] * 4 + ["test"]

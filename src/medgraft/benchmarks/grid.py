@@ -13,7 +13,7 @@ from medgraft.benchmarks.problems import GridError, by_place, structural_problem
 from medgraft.engine.run import Precision
 from medgraft.engine.select import Rule
 from medgraft.errors import SettingsError
-from medgraft.types import JSON, Kind
+from medgraft.types import JSON, Kind, Split
 
 if TYPE_CHECKING:
     from medgraft.data.cohort import Cohort
@@ -43,6 +43,8 @@ class Data(Part):
     """Class names in order; empty takes those found."""
     settings: Mapping[str, Any] = Field(default_factory=dict)
     """Of a phantom: subjects, slices, side, seed, ..."""
+    splits: Mapping[Split, Split] = Field(default_factory=dict)
+    """What splits count as: {validation = "test"} where the images that were published for validation are the test."""
 
 
 AnyData = TypeVar("AnyData", bound=Data)

@@ -23,10 +23,12 @@ def forget_data() -> None:
 def open_data(data: Data) -> Cohort:
     """Open what a grid names; the same data are opened once per process. One without splits is divided by patient.
 
+    Splits are called as the grid says.
+
     Raises:
         DataError: it cannot be opened.
     """
-    return _open(data.model_dump_json(include={"data", "kind", "classes", "settings"}))
+    return _open(data.model_dump_json(include={"data", "kind", "classes", "settings", "splits"}))
 
 
 @lru_cache(maxsize=8)
@@ -55,7 +57,10 @@ def _open(described: str) -> Cohort:
         cohort = load_samples(name)
     else:
         cohort = read_manifest(data.data, kind=data.kind, classes=data.classes or None)
-    return split_by_patient(cohort)
+    whole = split_by_patient(cohort)
+    if not data.splits:
+        return whole
+    return whole.with_splits([data.splits.get(split, split) for split in whole.table["split"]])
 
 
 def at_sites(cohort: Cohort, sites: tuple[str, ...], called: str) -> Cohort:

@@ -18,11 +18,17 @@ SPLITS = (("train", "train"), ("validation", "val"), ("test", "test"))
 
 
 def stored(
-    path: Path, shape: tuple[int, ...] = (28, 28), columns: int = 1, classes: int = 2, compressed: bool = True
+    path: Path,
+    shape: tuple[int, ...] = (28, 28),
+    columns: int = 1,
+    classes: int = 2,
+    compressed: bool = True,
+    repeats: int = 1,
 ) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(1)
     arrays = {}
     for split, count in COUNTS.items():
+        count *= repeats
         arrays[f"{split}_images"] = generator.integers(0, 256, (count, *shape), dtype=np.uint8)
         numbers = np.arange(count * columns).reshape(count, columns)
         arrays[f"{split}_labels"] = (numbers % classes).astype(np.uint8)

@@ -27,11 +27,11 @@ ROWS = (
 HIDDEN = ("StudyInstanceUID,SeriesInstanceUID,SOPInstanceUID", "00268ff88746,75d23269adbd,0d33fbd9f27e")
 
 
-def rsna_embolism(folder: Path) -> Path:
+def rsna_embolism(folder: Path, train: tuple[str, ...] = ROWS) -> Path:
     folder.mkdir(parents=True)
-    (folder / "train.csv").write_text("\n".join([HEADER, *ROWS]) + "\n")
+    (folder / "train.csv").write_text("\n".join([HEADER, *train]) + "\n")
     (folder / "test.csv").write_text("\n".join(HIDDEN) + "\n")
-    for top, rows in (("train", ROWS), ("test", HIDDEN[1:])):
+    for top, rows in (("train", train), ("test", HIDDEN[1:])):
         for number, row in enumerate(rows):
             study, series, name = row.split(",")[:3]
             place = folder / top / study / series
