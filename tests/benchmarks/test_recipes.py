@@ -22,6 +22,8 @@ from medgraft.benchmarks.plan import make_plan
 from medgraft.cli.benchmark import replaced
 from medgraft.models.model import Model
 from medgraft.models.sources import open_source
+from medgraft.pretraining import SimMIM
+from medgraft.pretraining.views import MILD_VIEWS
 from medgraft.types import Kind
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
@@ -39,6 +41,13 @@ def test_their_methods_and_settings_are_known(path: Path) -> None:
         assert table.model.startswith(HUBS), name
         if table.train is not None:
             assert training_method(grid, table.train.method, table.train.settings).needs.source == {"images"}
+
+
+@pytest.mark.parametrize("name", ["chest_films", "rsna_pneumonia"])
+def test_chest_films_are_not_mirrored_by_pre_training(name: str) -> None:
+    method = training_method(read_grid(RECIPES[0].with_name(f"{name}.toml")), "simmim", {})
+    assert isinstance(method, SimMIM)
+    assert method.views == MILD_VIEWS["scan"] and not method.views.flip_horizontal
 
 
 @pytest.fixture(scope="module")
