@@ -14,6 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from medgraft.cli.main import app
+from medgraft.data.manifest import read_manifest
 from medgraft.models.model import Model
 from medgraft.models.storage import load_model
 
@@ -54,6 +55,27 @@ def test_an_encoder_is_left_and_what_was_watched(tmp_path: Path) -> None:
     assert watched["epoch"].tolist() == [0, 1]
     again = call(table, "--out", out, "--source", "random/test_resnet", "--watch", table, *SHORT)
     assert again.exit_code == 0, again.output
+
+
+def test_a_folder_of_images_needs_no_classes(tmp_path: Path) -> None:
+    data_set(tmp_path / "films", 8).unlink()
+    inner = tmp_path / "films" / "more" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(4):
+        (tmp_path / "films" / f"{number}.png").rename(inner / f"{number}.png")
+    done = call(tmp_path / "films", "--out", tmp_path / "run", "--source", "random/test_resnet", *SHORT)
+    assert done.exit_code == 0, done.output
+    assert "Trained on 8 rows of films" in done.output
+    assert len(set(read_manifest(tmp_path / "films", kind="encode").patients)) == 8  # each file its own
+    (tmp_path / "films").rename(tmp_path / "train")
+    (tmp_path / "sets" / "test").mkdir(parents=True)
+    (tmp_path / "train").rename(tmp_path / "sets" / "train")
+    (tmp_path / "sets" / "train" / "7.png").rename(tmp_path / "sets" / "test" / "7.png")
+    split = read_manifest(tmp_path / "sets", kind="encode").table["split"]
+    assert split.value_counts().to_dict() == {"train": 7, "test": 1}
+    (tmp_path / "empty").mkdir()
+    empty = call(tmp_path / "empty", "--out", tmp_path / "none", "--source", "random/test_resnet", *SHORT)
+    assert empty.exit_code != 0 and "images in it, at any depth" in " ".join(empty.output.split())
 
 
 def test_it_compiles_where_asked_and_says_so_in_the_record(

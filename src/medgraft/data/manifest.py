@@ -43,8 +43,9 @@ def read_manifest(
     Args:
         path: a table with the columns image, label | labels | label:NAME ... | mask | boxes, and where known patient,
             site, split, split_unit and any attribute (paths relative to the table); or a folder with one folder per
-            class; or a published data set as it was unpacked (`docs/layouts.md`). NAME.toml beside NAME.csv, or
-            medgraft.toml in a folder, may hold kind, classes, uncertain, name and notes.
+            class (of kind `encode`, images in it at any depth, each its own patient); or a published data set as it was
+            unpacked (`docs/layouts.md`). NAME.toml beside NAME.csv, or medgraft.toml in a folder, may hold kind,
+            classes, uncertain, name and notes.
         kind: what the truth is; needed where the table has several kinds of it.
         classes: names in output order; None takes those that occur (masks: background and numbers). Of kind `encode`
             there are none.
@@ -55,7 +56,7 @@ def read_manifest(
         DataError: the table cannot be opened or understood. Single bad rows and files are found by `check`.
     """
     path = Path(path)
-    opened = open_manifest(path)
+    opened = open_manifest(path, labelled=kind != "encode")
     kind = kind or opened.sidecar.get("kind") or _infer_kind(opened.table, path)
     if kind not in KINDS:
         raise DataError(
@@ -91,8 +92,12 @@ def read_manifest(
     )
 
 
-def open_manifest(path: Path) -> Opened:
+def open_manifest(path: Path, labelled: bool = True) -> Opened:
     """Read the table (all cells as text) and its sidecar; make the table of a class folder or published data set.
+
+    Args:
+        path: of any of them.
+        labelled: False also takes images of a folder that lie in no class.
 
     Raises:
         DataError: no such file, not a table, no column `image`.
@@ -110,7 +115,7 @@ def open_manifest(path: Path) -> Opened:
         return opened._replace(sidecar=told)
     refuse_part_of_layout(path)
     if path.is_dir():
-        return Opened(table_of_folder(path), path, own)
+        return Opened(table_of_folder(path, labelled), path, own)
     return Opened(read_table(path), path.parent, own)
 
 
