@@ -4,7 +4,8 @@
     python tools/write_claims.py [runs/NAME ...]
 
 Evidence of the folders that are named is copied to `claims/results/NAME`, without what only a report of single images
-needs. The page tells every claim of every grid, also those that were not measured yet and those that do not hold.
+needs. The page tells every claim of every grid, also those that were not measured yet and those that do not hold. Grids
+whose folder is named are judged again, others stay as they are on the page; without a name all are, in five minutes.
 """
 
 from __future__ import annotations
@@ -60,12 +61,23 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="*", type=Path, help="folders that `medgraft benchmark` left")
-    for run in parser.parse_args().runs:
+    runs = parser.parse_args().runs
+    for run in runs:
         keep(run)
-    PAGE.write_text(
-        "\n".join([HEAD, *(line for path in sorted(GRIDS.glob("*.toml")) for line in section(path))])
-    )
+    grids = sorted(GRIDS.glob("*.toml"))
+    written = sections(PAGE.read_text()) if runs else {}
+    for path in grids:
+        name = read_grid(path).name
+        if name not in written or path.stem in {run.name for run in runs}:
+            written[name] = "\n".join(section(path))
+    PAGE.write_text("\n".join([HEAD, *(written[read_grid(path).name] for path in grids)]))
     print(f"{PAGE.relative_to(ROOT)} is written")
+
+
+def sections(page: str) -> dict[str, str]:
+    """What a page says of each grid, by the grid's name, as `section` gives it."""
+    parts = page.split("\n\n\n## ")[1:]
+    return {part.split("\n", 1)[0]: f"\n## {part.rstrip()}\n" for part in parts}
 
 
 def keep(run: Path) -> None:

@@ -26,3 +26,12 @@ def test_sources_are_told_by_their_last_epochs_and_guessing_beside_them() -> Non
     assert head == "| source | accuracy_permuted | loss |"
     assert first == "| POPAR | 0.31 (0.29 to 0.33) |  |" and second == "| twins |  | 2 (2 to 2) |"
     assert not list(trainings(Evidence()))
+
+
+def test_what_the_page_says_of_other_grids_stays() -> None:
+    tool = runpy.run_path(str(TOOL))
+    grids = sorted(tool["GRIDS"].glob("*.toml"))[:2]
+    tool["section"].__globals__["RESULTS"] = Path("nowhere")  # none is measured
+    texts = {tool["read_grid"](path).name: "\n".join(tool["section"](path)) for path in grids}
+    page = "\n".join([tool["HEAD"], *texts.values()])
+    assert tool["sections"](page) == texts and len(texts) == 2
