@@ -170,9 +170,10 @@ def counted(number_of: int, noun: str) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Names as a sentence lists them.
+    """Names as a sentence lists them; those that hold a comma in quotation marks.
 
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
+    >>> listed(["a", "b", "c, d"])
+    'a, b and “c, d”'
     """
+    names = [f"“{name}”" if "," in name else name for name in names]
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
