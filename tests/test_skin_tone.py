@@ -58,7 +58,7 @@ def test_the_new_table_has_the_tones_and_the_given_one_stays(manifest, tmp_path)
 
 def test_agreement_with_people_is_counted_by_hand(manifest, tmp_path):
     found = measure_skin_tone(manifest, tmp_path / "new.csv", human="seen")
-    (line,) = found.tables["skin_tone_agreement"].to_dict("records")
+    line, _ = found.tables["skin_tone_agreement"].to_dict("records")
     # of eight told ones the second differs by one step
     assert (line["exact"], line["within_one"], line["unknown"], line["n"]) == (7 / 8, 1.0, 0.0, 8)
     assert tone_counts(found)[2] == ("type 3", 0, 1)
@@ -69,11 +69,70 @@ def test_calibrated_thresholds_are_scored_on_patients_left_out(manifest, tmp_pat
     shifted["seen"] = [*2 * ["2", "3", "5", "6"], ""]  # people say one type darker, always
     shifted.to_csv(manifest, index=False)
     found = measure_skin_tone(manifest, tmp_path / "new.csv", human="seen", calibrate=True)
-    lines = found.tables["skin_tone_agreement"].set_index("how")
+    lines = found.tables["skin_tone_agreement"].query("labeller == 'border'").set_index("how")
     assert lines.loc["published", "exact"] == 0.25 and lines.loc["calibrated", "n"] == 8
     assert lines.loc["calibrated", "thresholds"] != lines.loc["published", "thresholds"]
     written = pd.read_csv(tmp_path / "new.csv", dtype=str, keep_default_na=False)[TYPE]
     assert written.tolist() == [*2 * ["2", "3", "5", "6"], ""]
+
+
+FRAMED = np.full((64, 64, 3), (186, 140, 100), np.uint8)
+FRAMED[:, :20] = 128
+
+
+def test_each_labeller_sees_a_grey_card_its_own_way_and_the_other_one_stands_beside(manifest, tmp_path):
+    """Brown skin (type 4) with a grey card at the left: by the published rule the card is the lightest skin."""
+    Image.fromarray(FRAMED).save(manifest.parent / "pictures" / "2.png")
+    ways = {"border": {}, "border, as published": {"as_published": True}, "skin": {"labeller": "skin"}}
+    for name, words in ways.items():
+        out = tmp_path / f"{name}.csv"
+        found = measure_skin_tone(manifest, out, human="seen", **words)
+        written = pd.read_csv(out, dtype=str, keep_default_na=False)[TYPE]
+        published = name.endswith("published")
+        assert written[2] == ("1" if published else "4")
+        assert written[8] == ("5" if published else ""), "blue cloth: arctan(-15 / -44) is 19 degrees"
+        lines = found.tables["skin_tone_agreement"].set_index("labeller")
+        other = "border" if name == "skin" else "skin"
+        assert lines.index.tolist() == [name, other] and (lines["how"] == "published").all()
+        # of eight told types people's second differs by one; the published rule also misses the card by three
+        assert lines.loc[name, ["exact", "within_one"]].tolist() == (
+            [6 / 8, 7 / 8] if published else [7 / 8, 1]
+        )
+        assert lines.loc[other, ["exact", "within_one"]].tolist() == [7 / 8, 1]
+        page = skin_tone_page(found, tmp_path / "page.html").read_text("utf-8")
+        assert ("Cyan" in page) == (name != "skin") and ("by the published rule" in page) == published
+
+
+def test_balanced_calibration_keeps_the_rare_dark_type(manifest, tmp_path):
+    """One picture of type 6 in the colour of two of type 4: by number the colour is type 4, by share 6."""
+    colours = [COLOURS[4], COLOURS[4], COLOURS[4], COLOURS[1], COLOURS[4], COLOURS[4], COLOURS[4], COLOURS[1]]
+    for number, colour in enumerate(colours):
+        Image.fromarray(np.full((64, 64, 3), colour, np.uint8)).save(
+            manifest.parent / f"pictures/{number}.png"
+        )
+    seen = ["4", "4", "6", "4", "4", "4", "6", "4", "-1"]
+    pd.read_csv(manifest, dtype=str).assign(seen=seen).to_csv(manifest, index=False)
+    for balanced, darkest in ((False, "4"), (True, "6")):
+        out = tmp_path / f"{balanced}.csv"
+        found = measure_skin_tone(manifest, out, human="seen", calibrate=True, balanced=balanced)
+        assert pd.read_csv(out, dtype=str)[TYPE][:8].tolist() == [
+            darkest if c == COLOURS[4] else "4" for c in colours
+        ]
+        assert found.provenance[0]["balanced"] is balanced
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ({"human": "seen", "balanced": True}, "nothing is calibrated"),
+        ({"labeller": "face"}, "'border' or 'skin', but got 'face'"),
+        ({"labeller": "skin", "as_published": True}, "no other rule"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(manifest, tmp_path, words, told):
+    with pytest.raises(SettingsError, match=told):
+        measure_skin_tone(manifest, tmp_path / "new.csv", **words)
+    assert not (tmp_path / "new.csv").exists()
 
 
 def test_the_page_shows_the_patch_and_no_name(manifest, tmp_path):

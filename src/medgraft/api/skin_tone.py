@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,9 +18,20 @@ from medgraft.engine.progress import progress_bar
 from medgraft.errors import DataError, MedgraftError, SettingsError
 from medgraft.evaluation.examples import thumbnail
 from medgraft.evidence import Evidence
-from medgraft.images.skin_tone import THRESHOLDS, SkinTone, draw_box, fitzpatrick_type, skin_tone_at_border
+from medgraft.images.skin_tone import (
+    THRESHOLDS,
+    SkinTone,
+    draw_box,
+    fitzpatrick_type,
+    skin_tone_at_border,
+    skin_tone_of_skin,
+)
 from medgraft.images.skin_tone_calibration import agreement, calibrate_thresholds
 from medgraft.whole_files import written_whole
+
+Labeller = Literal["border", "skin"]
+"""`border`: the lightest of eight boxes near the border; `skin`: the mean of all that has skin's colour (YCbCr)."""
+Measure = Callable[[np.ndarray], SkinTone]
 
 ANGLE, TYPE = "ita_angle", "fitzpatrick_ita"
 """Columns that are written: degrees, and the type 1 to 6; empty where unknown."""
@@ -34,6 +47,9 @@ def measure_skin_tone(
     *,
     human: str | None = None,
     calibrate: bool = False,
+    balanced: bool = False,
+    labeller: Labeller = "border",
+    as_published: bool = False,
     pictures: bool = True,
     progress: bool | None = False,
 ) -> Evidence:
@@ -43,38 +59,56 @@ def measure_skin_tone(
         manifest: a table, a folder or a published data set of pictures of lesions in colour.
         out: the CSV to write, other than the manifest: all its columns, `ita_angle` and `fitzpatrick_ita`, with paths
             that hold from where it lies; a sidecar NAME.toml goes along.
-        human: column with types that people gave, 1 to 6; empty or -1 where unknown. Agreement with it is told.
+        human: column with types that people gave, 1 to 6; empty or -1 where unknown. Agreement with it is told, and
+            beside it that of the other labeller.
         calibrate: fit the thresholds between types to `human`. Agreement is then that of patients left out: either half
             is scored with the thresholds of the other.
+        balanced: in calibration every type counts as much as any other; otherwise rare types, often the darkest, may
+            vanish.
+        labeller: what is measured, see `Labeller`. Boxes do not tell from skin what is yellowish; all of the skin holds
+            lesions and shadows too.
+        as_published: boxes by the published rule, in which one grey or blue box makes the image type 1.
         pictures: keep some in the evidence, with the patch that was measured framed.
         progress: show a bar; None shows it at a terminal.
 
     Returns: evidence for `medgraft.reports.skin_tone_page`: the tables "skin_tones" (row, angle, fitzpatrick, human; 0
-        where unknown) and "skin_tone_agreement" (thresholds, how, exact, within_one, unknown, n), pictures by row.
+        where unknown) and "skin_tone_agreement" (labeller, how, thresholds, n, exact, within_one, unknown; the other
+        labeller has the published thresholds), pictures by row.
 
     Raises:
         DataError: a file cannot be read, `out` is the manifest or a folder, the columns are there already, or `human`
             holds something else.
-        SettingsError: `calibrate` without `human`.
+        SettingsError: `calibrate` without `human`, `balanced` without `calibrate`, another `labeller`, or "skin"
+            `as_published`.
         ShapeError: a picture is grey, a volume or too small; the message tells which.
     """
     manifest, out = Path(manifest), Path(out)
     opened = open_manifest(manifest)
     cohort = Cohort(opened.table, kind="encode", classes=(), root=opened.root, name=manifest.stem)
     _refuse(manifest, out, opened.table)
-    if calibrate and human is None:
-        raise SettingsError(
-            "Calibration", "types that people gave", "no column is named", "Name it with human (--human)."
-        )
+    _refuse_settings(human, calibrate, balanced, labeller, as_published)
     types = None if human is None else _human_types(opened.table, human)
-    tones, shown = _measure(cohort, pictures, progress)
+    border = "border, as published" if as_published else "border"
+    measures: dict[str, Measure] = {
+        border: partial(skin_tone_at_border, as_published=as_published),
+        "skin": skin_tone_of_skin,
+    }
+    name, other = ("skin", border) if labeller == "skin" else (border, "skin")
+    tones, others, shown = _measure(
+        cohort, measures[name], None if types is None else measures[other], pictures, progress
+    )
     angles = np.array([tone.angle for tone in tones])
     thresholds: tuple[float, ...] = THRESHOLDS
-    lines = [] if types is None else [_agreement(angles, types, "published", THRESHOLDS)]
-    if types is not None and calibrate:
-        known = (types > 0) & np.isfinite(angles)
-        thresholds = calibrate_thresholds(angles[known].tolist(), types[known].tolist())
-        lines.append(_left_out(angles, types, cohort.units, thresholds))
+    lines = []
+    if types is not None:
+        lines.append({"labeller": name} | _agreement(angles, types, "published", THRESHOLDS))
+        if calibrate:
+            known = (types > 0) & np.isfinite(angles)
+            thresholds = calibrate_thresholds(
+                angles[known].tolist(), types[known].tolist(), balanced=balanced
+            )
+            lines.append({"labeller": name} | _left_out(angles, types, cohort.units, thresholds, balanced))
+        lines.append({"labeller": other} | _agreement(np.array(others), types, "published", THRESHOLDS))
     estimated = [fitzpatrick_type(angle, thresholds) for angle in angles]
     columns = {
         ANGLE: ["" if np.isnan(angle) else f"{angle:.2f}" for angle in angles],
@@ -87,22 +121,27 @@ def measure_skin_tone(
     tables = {"skin_tones": table if types is None else table.assign(human=types)}
     if lines:
         tables["skin_tone_agreement"] = pd.DataFrame(lines)
-    entry = {"what": "skin tone", "cohort": cohort.name, "thresholds": list(thresholds), "human": human}
+    entry = {
+        "what": "skin tone", "cohort": cohort.name, "labeller": name, "thresholds": list(thresholds),
+        "human": human, "balanced": balanced,
+    }  # fmt: skip
     images = {f"skin_tone/{row}": picture for row, picture in shown.items()}
     return Evidence(provenance=(entry,), tables=tables, images=images)
 
 
 def _measure(
-    cohort: Cohort, pictures: bool, progress: bool | None
-) -> tuple[list[SkinTone], dict[int, np.ndarray]]:
-    """The tone of every row, and the first pictures of every type, the patch framed."""
-    tones, shown = [], {}
+    cohort: Cohort, measure: Measure, other: Measure | None, pictures: bool, progress: bool | None
+) -> tuple[list[SkinTone], list[float], dict[int, np.ndarray]]:
+    """The tone of every row, its angle by another measure, and the first pictures of every type, the patch framed."""
+    tones, others, shown = [], [], {}
     kept: dict[int | None, int] = {}
     with progress_bar("measuring skin", len(cohort), progress) as advance:
         for position in range(len(cohort)):
             picture = cohort.picture(position).array
             try:
-                tones.append(skin_tone_at_border(picture))
+                tones.append(measure(picture))
+                if other is not None:
+                    others.append(other(picture).angle)
             except MedgraftError as error:
                 error.got += f" ({cohort.where('image', position)})"
                 raise
@@ -111,7 +150,7 @@ def _measure(
                 row = int(cohort.table.index[position])
                 shown[row] = thumbnail(draw_box(picture, tones[-1]))
             advance(None)
-    return tones, shown
+    return tones, others, shown
 
 
 def _agreement(
@@ -124,7 +163,7 @@ def _agreement(
 
 
 def _left_out(
-    angles: np.ndarray, types: np.ndarray, units: np.ndarray, thresholds: tuple[float, ...]
+    angles: np.ndarray, types: np.ndarray, units: np.ndarray, thresholds: tuple[float, ...], balanced: bool
 ) -> dict[str, object]:
     """Agreement of either half of the patients with the thresholds that the other half gave."""
     names = np.unique(units)
@@ -137,7 +176,8 @@ def _left_out(
         )  # fmt: skip
     halves = []
     for half in (first, ~first):
-        fitted = calibrate_thresholds(angles[known & ~half].tolist(), types[known & ~half].tolist())
+        rest = known & ~half
+        fitted = calibrate_thresholds(angles[rest].tolist(), types[rest].tolist(), balanced=balanced)
         halves.append(_agreement(angles[half], types[half], "", fitted))
     counts = [float(str(half["n"])) for half in halves]
     means = {
@@ -163,6 +203,28 @@ def _human_types(table: pd.DataFrame, column: str) -> np.ndarray:
         got = f"row {wrong.idxmax()} holds something else" if wrong.any() else "no row has one"
         raise DataError(who, "Fitzpatrick types from 1 to 6, empty where unknown", got, "Correct it.")
     return np.where(told, numbers, 0).astype(np.int64)
+
+
+def _refuse_settings(
+    human: str | None, calibrate: bool, balanced: bool, labeller: str, as_published: bool
+) -> None:
+    if calibrate and human is None:
+        raise SettingsError(
+            "Calibration", "types that people gave", "no column is named", "Name it with human (--human)."
+        )
+    if balanced and not calibrate:
+        raise SettingsError(
+            "Balancing", "thresholds to fit", "nothing is calibrated", "Add calibrate (--calibrate), or leave it out."
+        )  # fmt: skip
+    if labeller not in get_args(Labeller):
+        raise SettingsError(
+            "Skin tone", "the labeller 'border' or 'skin'", f"got {labeller!r}", "Choose one of these."
+        )
+    if as_published and labeller != "border":
+        raise SettingsError(
+            "The published rule", "the labeller 'border'", f"got {labeller!r}, which has no other rule",
+            "Leave out as_published (--as-published), or take the border.",
+        )  # fmt: skip
 
 
 def _refuse(manifest: Path, out: Path, table: pd.DataFrame) -> None:

@@ -18,6 +18,19 @@ def skin_tone(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Fit the thresholds between types to --human.")
     ] = False,
+    balanced: Annotated[
+        bool,
+        typer.Option(
+            "--balanced", help="Calibrate with all types counted equally; otherwise rare ones may vanish."
+        ),
+    ] = False,
+    labeller: Annotated[
+        str, typer.Option(help="border (lightest of eight boxes near it) or skin (all that looks like skin).")
+    ] = "border",
+    as_published: Annotated[
+        bool,
+        typer.Option("--as-published", help="Boxes by the published rule: grey and blue count as light."),
+    ] = False,
     page: Annotated[
         Path | None,
         typer.Option(help="Also write an HTML page: histogram, and pictures with the measured patch."),
@@ -38,6 +51,9 @@ def skin_tone(
         out,
         human=human,
         calibrate=calibrate,
+        balanced=balanced,
+        labeller=labeller,  # type: ignore[arg-type]
+        as_published=as_published,
         pictures=page is not None and not no_images,
         progress=False if quiet else None,
     )
@@ -55,8 +71,8 @@ def skin_tone(
         for line in evidence.tables["skin_tone_agreement"].to_dict("records"):
             left_out = ", patients left out" if line["how"] == "calibrated" else ""
             typer.echo(
-                f"Agreement with people, {line['how']} thresholds ({line['thresholds']}{left_out}): exact "
-                f"{line['exact']:.2f}, within one type {line['within_one']:.2f}, unknown {line['unknown']:.2f}, "
-                f"{line['n']} images"
+                f"Agreement with people, {line['labeller']}, {line['how']} thresholds "
+                f"({line['thresholds']}{left_out}): exact {line['exact']:.2f}, within one type "
+                f"{line['within_one']:.2f}, unknown {line['unknown']:.2f}, {line['n']} images"
             )
     typer.echo(f"Table: {out}" + (f"\nPage: {written}" if written else ""))

@@ -15,6 +15,8 @@ from medgraft.reports.wording import counted, number, percent
 TABLE, AGREEMENT, PICTURES = "skin_tones", "skin_tone_agreement", "skin_tone/"
 TYPES = range(1, 7)
 UNKNOWN = 0
+BORDER = "border"
+"""What evidence was measured by that does not tell."""
 
 
 def skin_tone_page(
@@ -41,10 +43,11 @@ def skin_tone_page(
         chart=_histogram(counts),
         people=len(counts[0]) > 2,
         agreement=[
-            (line["how"], line["thresholds"], *(percent(line[name]) for name in ("exact", "within_one", "unknown")),
-             line["n"])
+            (line.get("labeller", BORDER), line["how"], line["thresholds"],
+             *(percent(line[name]) for name in ("exact", "within_one", "unknown")), line["n"])
             for line in ([] if found is None else found.to_dict("records"))
         ],
+        labeller=_labeller(evidence),
         pictures=_pictures(evidence) if images else [],
     )  # fmt: skip
     return write_whole(Path(path), page, "an HTML file")
@@ -67,6 +70,11 @@ def tone_counts(evidence: Evidence) -> list[tuple[str, *tuple[int, ...]]]:
         (f"type {kind}" if kind else "unknown", *(int((table[column] == kind).sum()) for column in columns))
         for kind in (*TYPES, UNKNOWN)
     ]
+
+
+def _labeller(evidence: Evidence) -> str:
+    told = (entry for entry in evidence.provenance if entry.get("what") == "skin tone")
+    return str(next(told, {}).get("labeller", BORDER))
 
 
 def _sentence(evidence: Evidence) -> str:
