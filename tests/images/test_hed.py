@@ -14,9 +14,9 @@ import torch
 from skimage.color import hed2rgb, hsv2rgb, rgb2hed, rgb2hsv
 from torch import Tensor
 
-from medgraft.errors import SettingsError, ShapeError
+from medgraft.errors import DataError, SettingsError, ShapeError
 from medgraft.images.hed import HEDJitter, Scale, hed_to_rgb, jitter_hed, rgb_to_hed
-from medgraft.images.hsv import HSVJitter, shift_hsv
+from medgraft.images.hsv import HSVJitter, rgb_to_hsv, shift_hsv
 
 FOLDER = Path(__file__).parents[1] / "golden"
 ROUND_TRIP = dict(np.load(FOLDER / "hed_roundtrip.npz"))
@@ -188,3 +188,16 @@ def test_what_does_not_fit_is_refused_in_a_sentence() -> None:
     for jitter in (HEDJitter, HSVJitter):
         with pytest.raises(SettingsError, match="light, strong"):
             jitter.preset("medium")  # type: ignore[arg-type]
+
+
+def test_values_outside_0_to_1_are_refused_not_turned_white() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hed, hsv = HEDJitter(), HSVJitter()
+    works = (rgb_to_hed, rgb_to_hsv, lambda x: hed(x, generator), lambda x: hsv(x, generator))
+    images = torch.rand(2, 3, 4, 4, generator=generator)
+    for work in works:
+        for wrong in (255 * images, images - 0.5, images * torch.nan):
+            with pytest.raises(DataError, match=r"needs values in \[0, 1\], but got"):
+                work(wrong)
+        assert work(1.0005 * images.clamp(max=1)).isfinite().all(), "rounding passes"
+        assert work(images[:0]).shape == (0, 3, 4, 4)

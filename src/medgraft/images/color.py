@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medgraft.errors import ShapeError
+from medgraft.errors import DataError, ShapeError
 from medgraft.images.preparation import LUMINANCE
 
 HALF_A_GREY_LEVEL = 0.5 / 255
+OVERSHOOT = 1e-3
+"""By which values may leave [0, 1]: rounding of short floats and of resampling."""
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
@@ -154,6 +156,22 @@ def check_rgb(who: str, images: Tensor) -> None:
             who, "float images (B, 3, H, W) with red, green and blue in [0, 1]",
             f"got {images.dtype} {tuple(images.shape)}",
             "Divide integers by their greatest value; grey images have no stains and no hue.",
+        )  # fmt: skip
+
+
+def check_unit_rgb(who: str, images: Tensor, overshoot: float = OVERSHOOT) -> None:
+    """Refuse what is not (B, 3, H, W) float in [0, 1], by ShapeError or DataError; NaN is refused too.
+
+    >>> check_unit_rgb("rgb_to_hsv", torch.ones(1, 3, 8, 8))
+    """
+    check_rgb(who, images)
+    if not images.numel():
+        return
+    low, high = (float(end) for end in images.detach().aminmax())
+    if not (low >= -overshoot and high <= 1 + overshoot):
+        raise DataError(
+            who, "values in [0, 1]", f"got {low:g} to {high:g}",
+            "Divide by the greatest value of the file's type, and clip what resampling overshot.",
         )  # fmt: skip
 
 

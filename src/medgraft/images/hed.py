@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.images.color import check_rgb, mix_channels
+from medgraft.images.color import check_rgb, check_unit_rgb, mix_channels
 
 RGB_FROM_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density in red, green and blue of haematoxylin, eosin and DAB (rows), as published."""
@@ -38,6 +38,7 @@ def rgb_to_hed(images: Tensor, scale: Scale = "modern", clamp: bool = False) -> 
 
     Raises:
         ShapeError: the images are no float RGB images.
+        DataError: values leave [0, 1] by more than rounding.
         SettingsError: no such scale, or `clamp` with the legacy scale, whose amounts are negative by nature.
 
     Source: Ruifrok & Johnston 2001; `rgb2hed` of scikit-image. Differs: no clamping unless asked for.
@@ -45,7 +46,8 @@ def rgb_to_hed(images: Tensor, scale: Scale = "modern", clamp: bool = False) -> 
     >>> rgb_to_hed(torch.ones(1, 3, 1, 1)).flatten().abs()
     tensor([0., 0., 0.])
     """
-    _check("rgb_to_hed", images, scale)
+    check_unit_rgb("rgb_to_hed", images)
+    _check_scale("rgb_to_hed", scale)
     _check_clamp("rgb_to_hed", scale, clamp)
     stains = mix_channels(_logarithm(_full(images), scale), _hed_from_rgb().T / _unit(scale))
     return (stains.clamp_(min=0.0) if clamp else stains).to(images.dtype)
@@ -69,7 +71,8 @@ def hed_to_rgb(stains: Tensor, scale: Scale = "modern") -> Tensor:
     >>> hed_to_rgb(torch.tensor([0.05, 0.0, 0.0]).view(1, 3, 1, 1)).flatten()
     tensor([0.6383, 0.6166, 0.8185])
     """
-    _check("hed_to_rgb", stains, scale)
+    check_rgb("hed_to_rgb", stains)
+    _check_scale("hed_to_rgb", scale)
     logarithm = mix_channels(_full(stains), _rgb_from_hed().T * _unit(scale))
     return _colours(logarithm, scale).to(stains.dtype)
 
@@ -91,6 +94,7 @@ def jitter_hed(
 
     Raises:
         ShapeError: the images are no float RGB images, or gain and bias are not (B, 3).
+        DataError: values leave [0, 1] by more than rounding.
         SettingsError: no such scale, or `clamp` with the legacy scale.
 
     Source: Tellez et al. 2018. Differs: one 3 x 3 matrix per image in log(rgb), which is the same without clamping;
@@ -100,7 +104,8 @@ def jitter_hed(
     >>> jitter_hed(pink, torch.tensor([[1.0, 1.2, 1.0]]), torch.zeros(1, 3)).flatten()
     tensor([0.7956, 0.4628, 0.6940])
     """
-    _check("jitter_hed", images, scale)
+    check_unit_rgb("jitter_hed", images)
+    _check_scale("jitter_hed", scale)
     _check_clamp("jitter_hed", scale, clamp)
     if not gain.shape == bias.shape == (len(images), 3):
         raise ShapeError(
@@ -211,8 +216,7 @@ def _full(values: Tensor) -> Tensor:
     return values.float() if values.element_size() < 4 else values
 
 
-def _check(who: str, images: Tensor, scale: Scale) -> None:
-    check_rgb(who, images)
+def _check_scale(who: str, scale: Scale) -> None:
     if scale not in ("modern", "legacy"):
         raise SettingsError(who, "the scale 'modern' or 'legacy'", f"got {scale!r}", "Choose one of these.")
 

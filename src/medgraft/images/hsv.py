@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.images.color import check_rgb
+from medgraft.images.color import check_unit_rgb
 
 PRESETS = {"light": 0.1, "strong": 1.0}
 HEXAGON = ((5.0,), (3.0,), (1.0,))
@@ -26,13 +26,14 @@ def rgb_to_hsv(images: Tensor) -> Tensor:
 
     Raises:
         ShapeError: the images are no float RGB images.
+        DataError: values leave [0, 1] by more than rounding.
 
     Source: Smith 1978.
 
     >>> rgb_to_hsv(torch.tensor([0.0, 0.5, 0.0]).view(1, 3, 1, 1)).flatten()
     tensor([0.3333, 1.0000, 0.5000])
     """
-    check_rgb("rgb_to_hsv", images)
+    check_unit_rgb("rgb_to_hsv", images)
     angle, vivid, bright = _hsv(images)
     return torch.stack([angle / 6 % 1, vivid, bright], 1)
 
@@ -52,6 +53,7 @@ def shift_hsv(images: Tensor, hue: Tensor, saturation: Tensor, value: Tensor) ->
 
     Raises:
         ShapeError: the images are no float RGB images, or there is not one number of each kind per image.
+        DataError: values leave [0, 1] by more than rounding.
 
     Source: Tellez et al. 2019 and the published code of Faryna et al. 2021. Differs: no rounding to bytes.
 
@@ -60,7 +62,7 @@ def shift_hsv(images: Tensor, hue: Tensor, saturation: Tensor, value: Tensor) ->
     >>> shift_hsv(red, torch.tensor([1 / 3]), nothing, nothing).flatten().round(decimals=3).abs()
     tensor([0., 1., 0.])
     """
-    check_rgb("shift_hsv", images)
+    check_unit_rgb("shift_hsv", images)
     if not hue.shape == saturation.shape == value.shape == (len(images),):
         raise ShapeError(
             "shift_hsv", f"hue, saturation and value of shape ({len(images)},)",

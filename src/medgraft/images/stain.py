@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medgraft.errors import DataError
 from medgraft.images.cielab import rgb_to_lab
-from medgraft.images.color import check_rgb
+from medgraft.images.color import check_unit_rgb
 
 FAINT = 0.01
 """Strengths below this optical density, which a tile without that stain has, are not amplified further."""
@@ -325,14 +325,7 @@ def quantile(values: Tensor, share: float, count: int | None = None) -> Tensor:
 
 def checked(who: str, images: Tensor) -> Tensor:
     """Images in float32 or more, if they are float RGB in [0, 1]; else ShapeError or DataError."""
-    check_rgb(who, images)
-    if images.numel() > 0:
-        low, high = (float(end) for end in images.aminmax())
-        if not (low >= 0 and high <= 1):
-            raise DataError(
-                who, "values in [0, 1]", f"got {low:g} to {high:g}",
-                "Divide by the greatest value of the file's type, and clip what resampling overshot.",
-            )  # fmt: skip
+    check_unit_rgb(who, images, overshoot=0.0)
     return images.float() if images.element_size() < 4 else images
 
 
