@@ -137,6 +137,19 @@ def test_what_is_there_is_not_computed_again(grid, tmp_path):
     assert all(anew[key] > when for key, when in before.items())
 
 
+def test_images_prepared_ahead_and_kept_change_no_result(grid, tmp_path):
+    first = mg.benchmark(grid(), tmp_path / "out")
+    ahead = grid(run={**grid()["run"], "workers": 2, "cache": str(tmp_path / "prepared")})
+    again = mg.benchmark(ahead, tmp_path / "again")
+    assert (
+        again.provenance[0]["grid"]["run"].pop("cache") == "prepared"
+    )  # names of folders are nobody's business
+    first.provenance[0]["grid"]["run"].pop("cache")
+    first.provenance[0]["grid"]["run"]["workers"] = 2
+    assert_equal_evidence(first, again)
+    assert any((tmp_path / "prepared").iterdir())
+
+
 def test_evidence_is_found_by_report(grid, tmp_path):
     evidence = mg.benchmark(grid(), tmp_path / "out")
     saved = mg.load_evidence(tmp_path / "out" / "evidence")

@@ -126,6 +126,14 @@ def test_an_option_that_methods_gain_renames_no_cell(grid, monkeypatch):
     assert keys(make_plan(grid())) == before
 
 
+def test_how_images_are_read_renames_no_cell(grid):
+    before = make_plan(grid())
+    after = make_plan(grid(run={**grid()["run"], "workers": 3, "cache": "prepared"}))
+    assert keys(after) == keys(before)
+    assert {cell.run.workers for cell in after.cells.values()} == {3}
+    assert {cell.run.cache for cell in after.cells.values()} == {str(Path("prepared").resolve())}
+
+
 def test_a_changed_pixel_changes_the_keys_of_the_cells_that_see_it(grid, sites):
     def by_method(plan):
         return {row.subject: row.key for row in plan.rows}

@@ -42,6 +42,7 @@ def test_methods_see_the_source_and_its_own_classes(grid, sites, other, tmp_path
     assert set(found.tables["grid"]["source_cohort"]) == {"source of discs at C"}
     assert "no adaptation" not in set(found.tables["grid"]["method"])  # it has none of the target's classes
     assert set(found.facts["cohort"]) == {"discs at B"}  # nor can anything be scored on the source's
+    assert str(tmp_path) not in str(found.provenance)  # names of folders are nobody's business
     from medgraft.models.storage import load_model
 
     source = load_model(tmp_path / "out" / "cells" / trained.key / "model")

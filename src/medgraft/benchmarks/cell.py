@@ -237,7 +237,8 @@ def _best(cell: Cell, store: Store, stop: Stop, task: Task, folder: Path) -> Cho
             select=cell.select,
             allow_leak=cell.run.allow_leak,
             progress=False,
-            workers=0,
+            workers=cell.run.workers,
+            cache=cell.run.cache,
             save_optimizer=cell.purpose == "train a source",  # some methods go on from it
             record_updates=cell.run.record_updates,
             shared=stop.share(),

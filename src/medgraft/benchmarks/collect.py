@@ -141,10 +141,15 @@ def _about_grid(plan: Plan, results: Mapping[str, Result]) -> dict[str, Any]:
 
 def _without_folders(grid: dict[str, Any]) -> dict[str, Any]:
     """Evidence is passed on, and names of folders are nobody's business: files by their own name."""
-    for tables, key, installed in (("cohorts", "data", INSTALLED), ("sources", "model", HUBS)):
-        for table in grid[tables].values():
-            if not table[key].startswith(installed):
-                table[key] = Path(table[key]).name
+    data = [*grid["cohorts"].values(), *(table["source_data"] for table in grid["cohorts"].values())]
+    named = [
+        *((table, "data", INSTALLED) for table in data if table is not None),
+        *((table, "model", HUBS) for table in grid["sources"].values()),
+        *([(grid["run"], "cache", ())] if grid["run"]["cache"] else []),
+    ]
+    for table, key, installed in named:
+        if not table[key].startswith(installed):
+            table[key] = Path(table[key]).name
     return grid
 
 

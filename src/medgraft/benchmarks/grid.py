@@ -124,6 +124,10 @@ class RunTable(Part):
     precision: Precision = "32-true"
     threads: int = Field(default=1, ge=1)
     """CPU threads of a cell; they decide the last bits of sums."""
+    workers: int = Field(default=0, ge=0)
+    """Threads that prepare images ahead while a cell trains; like `cache`, they change no result and rename no cell."""
+    cache: str | None = None
+    """Folder for prepared images, relative to the file; all cells share it. None keeps in memory what fits."""
     limit_epochs: int | None = Field(default=None, ge=1)
     """Trial: at most so many epochs in every training."""
     limit_steps: int | None = Field(default=None, ge=1)
@@ -328,7 +332,9 @@ def _beside(grid: Grid, base: Path) -> Grid:
         key: table.model_copy(update={"model": path(table.model, HUBS)})
         for key, table in grid.sources.items()
     }
-    return grid.model_copy(update={"cohorts": cohorts, "sources": sources})
+    cache = None if grid.run.cache is None else path(grid.run.cache, ())
+    run = grid.run.model_copy(update={"cache": cache})
+    return grid.model_copy(update={"cohorts": cohorts, "sources": sources, "run": run})
 
 
 def _read_toml(path: Path) -> JSON:

@@ -300,7 +300,7 @@ class _Planner:
             "seed": cell.seed,
             "select": cell.select,
             "oracle": cell.oracle,
-            "run": cell.run.model_dump(mode="json", exclude_defaults=True),
+            "run": cell.run.model_dump(mode="json", exclude_defaults=True, exclude={"workers", "cache"}),
         }
         if cell.purpose == "score":
             what["scores"] = list(cell.scores)
