@@ -170,10 +170,12 @@ def counted(number_of: int, noun: str) -> str:
 
 
 def listed(names: list[str]) -> str:
-    """Names as a sentence lists them; those that hold a comma in quotation marks.
+    """Names as a sentence lists them; of several, those that hold a comma in quotation marks.
 
     >>> listed(["a", "b", "c, d"])
     'a, b and “c, d”'
     """
-    names = [f"“{name}”" if "," in name else name for name in names]
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+    if len(names) < 2:
+        return "".join(names)
+    *others, last = (f"“{name}”" if "," in name else name for name in names)
+    return f"{', '.join(others)} and {last}"
