@@ -233,8 +233,9 @@ def test_scans_keep_sides_and_have_no_colours() -> None:
 
 def test_views_that_nobody_knows_or_that_change_nothing_are_refused() -> None:
     for setting in ("views", "second_views"):
-        with pytest.raises(SettingsError, match="views among scan, tissue, dermoscopy, photograph"):
-            BarlowTwins(**{setting: "xray"})  # type: ignore[arg-type]
+        for unknown in ("xray", {"base": "xray"}, {"base": ["scan"], "hue": 0.1}):
+            with pytest.raises(SettingsError, match="views among scan, tissue, dermoscopy, photograph"):
+                BarlowTwins(**{setting: unknown})  # type: ignore[arg-type]
         with pytest.raises(ValidationError, match="teach nothing"):
             BarlowTwins(**{setting: Augmentation.preset("none")})  # type: ignore[arg-type]
 

@@ -72,7 +72,7 @@ def views(name: ViewName, among: Mapping[ViewName, Augmentation] = VIEWS) -> Aug
     >>> views("scan").flip_horizontal, views("tissue").quarter_turns
     (0.0, True)
     """
-    if name not in among:
+    if not isinstance(name, str) or name not in among:
         raise SettingsError(
             "Pre-training", f"views among {', '.join(get_args(ViewName))}", f"got {name!r}",
             "Choose one of these.",

@@ -61,8 +61,8 @@ class Debias(ERM):
     schedule: Schedule = Schedule(
         epochs=30, batch_size=64, optimizer="sgd", lr=3e-4, momentum=0.9, weight_decay=0.0, shape="constant"
     )
-    """Of both phases, by default as published for pre-trained networks and thousands of images; published are neither
-    augmentation nor a network without dropout of 0.5 before its head."""
+    """Of both phases, by default as published for pre-trained networks and thousands of images, where nothing was
+    augmented and the head saw features with dropout of 0.5."""
 
     def _schedules(self) -> Mapping[str, Schedule]:
         return dict.fromkeys(Debiased.phases, self.schedule)

@@ -41,8 +41,6 @@ from medgraft.types import Kind, Loss, Progress, Step
 ALTERED = "altered"
 SHOWN = 6
 """Tiles in the picture."""
-
-
 ALTERATIONS = {name: Augmentation.preset(f"hed_{name}").in_place() for name in ("light", "strong")}  # type: ignore[arg-type]
 
 
