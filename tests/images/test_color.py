@@ -9,7 +9,7 @@ import torch
 import torchvision.transforms.functional as reference
 from torch import Tensor
 
-from medgraft.images.color import autocontrast, brightness, contrast, equalise, gamma
+from medgraft.images.color import autocontrast, brightness, contrast, equalise, exp_, gamma, log
 
 FACTORS = torch.tensor([1.0, 0.3, 1.7, 0.0])
 
@@ -89,3 +89,22 @@ def test_a_volume_changes_as_one_picture_of_all_its_slices(
 def test_a_volume_is_stretched_as_one_picture_of_all_its_slices(change: Callable[[Tensor], Tensor]) -> None:
     volumes = torch.rand(2, 3, 5, 6, 7, generator=torch.Generator().manual_seed(2)) ** 2 * 0.6
     assert torch.equal(change(volumes).flatten(2, 3), change(volumes.flatten(2, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_logarithms_and_powers_are_those_of_torch(dtype: torch.dtype) -> None:
+    values = torch.rand(3, 100, dtype=dtype, generator=torch.Generator().manual_seed(0)) * 1.1 - 0.1
+    values[0, :2] = torch.tensor([0.0, 1e-30])
+    before = values.clone()
+    torch.testing.assert_close(log(values), before.log(), equal_nan=True)
+    torch.testing.assert_close(log(values.T).T, before.log(), equal_nan=True)
+    assert values.equal(before)
+    assert log(values, out=values) is values
+    torch.testing.assert_close(values, before.log(), equal_nan=True)
+    torch.testing.assert_close(exp_(before.clone(), -0.7), (-0.7 * before).exp())
+
+
+def test_logarithms_can_be_differentiated() -> None:
+    values = torch.tensor([0.5, 2.0], requires_grad=True)
+    exp_(log(values) * 1.0, 2.0).sum().backward()
+    torch.testing.assert_close(values.grad, torch.tensor([1.0, 4.0]))

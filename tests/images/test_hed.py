@@ -96,6 +96,13 @@ def test_folding_equals_the_way_through_the_stains(scale: Scale) -> None:
     torch.testing.assert_close(changed, hed_to_rgb(stains, scale), rtol=0, atol=1e-12)
 
 
+def test_how_images_lie_in_memory_does_not_matter() -> None:
+    images, gain, bias = rand(4, 3, 8, 6), 0.5 + rand(4, 3, seed=1), 0.05 * rand(4, 3, seed=2)
+    moved = images.to(memory_format=torch.channels_last)
+    assert moved.stride() != images.stride()
+    torch.testing.assert_close(jitter_hed(moved, gain, bias), jitter_hed(images, gain, bias))
+
+
 def test_each_image_has_its_own_change_whatever_stands_beside_it() -> None:
     images, gain, bias = rand(4, 3, 8, 6), 0.5 + rand(4, 3, seed=1), 0.05 * rand(4, 3, seed=2)
     before, together = images.clone(), jitter_hed(images, gain, bias)

