@@ -66,7 +66,9 @@ ENCODER, HEAD = "model.net.conv1.0.weight", "model.net.fc.weight"
 CAMERA = ["a", "a", "a", "b", "b", "c"]
 
 
-@pytest.mark.parametrize("cls", [LNTL, TABE, CLGR])
+@pytest.mark.parametrize(
+    "cls", [pytest.param(LNTL, marks=pytest.mark.slow), pytest.param(TABE, marks=pytest.mark.slow), CLGR]
+)
 def test_they_keep_what_every_method_promises(cls: type[Debias]) -> None:
     check_method(cls(attributes=("camera",), schedule=SHORT, augmentation=None))
 

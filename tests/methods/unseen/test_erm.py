@@ -47,7 +47,7 @@ def objective(cohort: Cohort, **settings: Any) -> SourceImages:
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"balance": "group", "attributes": ("camera",)}],
+    [{}, pytest.param({"balance": "group", "attributes": ("camera",)}, marks=pytest.mark.slow)],
     ids=["plain", "groups"],
 )
 def test_it_keeps_what_every_method_promises(settings: dict[str, Any]) -> None:
