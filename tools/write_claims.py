@@ -226,19 +226,23 @@ def _labels(row: dict[str, Any]) -> str:
 def table(judged: list[Judged], claim: ClaimTable, metric: str) -> Iterator[str]:
     """One line per pair of source and target and budget, and one for all pairs of a budget."""
     difference = f"difference in {metric}{' at the source' if claim.on == 'source' else ''} (95 % interval)"
-    yield f"| target | labels | {claim.method} | {claim.reference} | {difference} | seeds, units | verdict |"
+    ours, theirs = claim.method, claim.reference
+    if claim.more_than is not None:
+        ours, theirs = (f"{a} above {b}" for a, b in ((ours, theirs), claim.more_than))
+    yield f"| target | labels | {ours} | {theirs} | {difference} | seeds, units | verdict |"
     yield "|---|---|---|---|---|---|---|"
+    shown = ".3f" if claim.more_than is None else "+.3f"
     several = len({one.source for one in judged}) > 1
     for one in judged:
         target = f"{one.cohort} from {one.source}" if several else one.cohort
         yield (
-            f"| {target} | {one.labels} | {one.ours:.3f} | {one.theirs:.3f} | {_difference(one)} | "
+            f"| {target} | {one.labels} | {one.ours:{shown}} | {one.theirs:{shown}} | {_difference(one)} | "
             f"{one.seeds}, {one.patients} | {one.verdict} |"
         )
     for whole in judge_over_pairs(judged):
         yield (
-            f"| **{whole.pairs} pairs**, higher in {whole.better} | {whole.labels} | {whole.ours:.3f} | "
-            f"{whole.theirs:.3f} | {_difference(whole)} | over pairs | {whole.verdict} |"
+            f"| **{whole.pairs} pairs**, higher in {whole.better} | {whole.labels} | {whole.ours:{shown}} | "
+            f"{whole.theirs:{shown}} | {_difference(whole)} | over pairs | {whole.verdict} |"
         )
     yield ""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medgraft.benchmarks.claims import judge, judge_over_pairs
+from medgraft.benchmarks.claims import claim_problems, judge, judge_over_pairs
 from medgraft.benchmarks.grid import ClaimTable, read_grid
 from medgraft.benchmarks.plan import make_plan
 from medgraft.benchmarks.problems import GridError
@@ -123,6 +123,43 @@ def test_of_errors_the_smaller_is_the_better() -> None:
     assert (one.ours, one.theirs) == pytest.approx((0.02, 0.32))
 
 
+@pytest.mark.parametrize("metric", ["dice", "brier"])
+def test_a_claim_may_be_about_which_of_two_gains_is_larger(metric: str) -> None:
+    right = {
+        "new": np.linspace(0.6, 0.95, 8),
+        "old": np.full(8, 0.5),
+        "more": np.full(8, 0.7),
+        "less": np.full(8, 0.65),
+    }
+    facts, cells, tables = [], [], {}
+    for method, given in right.items():
+        scores = given if metric == "dice" else 2 * (1 - given) ** 2
+        facts.append(fact(subject=method, cohort="Porto", metric=metric, value=float(scores.mean())))
+        cells.append(
+            {"subject": method, "method": method, "source": "unet", "source_cohort": "", "cohort": "Porto",
+             "budget": 1, "state": "finished"}
+        )  # fmt: skip
+        place = {"cohort": "Porto", "split": "test", "unit": range(8)}
+        if metric == "dice":
+            tables[f"scores/{method}/0"] = pd.DataFrame(place | {"part": "x", "dice": scores})
+        else:
+            answers = {"row": range(8), "truth": 1, "predicted": 1, "p_0": 1 - given, "p_1": given}
+            tables[f"predictions/{method}/0"] = pd.DataFrame(place | answers)
+    evidence = Evidence(pd.DataFrame(facts), tables={"grid": pd.DataFrame(cells), **tables})
+    claim = CLAIM.model_copy(update={"more_than": ("more", "less")})
+    (one,) = judge(claim, metric, evidence)
+    score = {"dice": lambda p: p, "brier": lambda p: -2 * (1 - p) ** 2}[metric]
+    ours, theirs = score(right["new"]) - score(right["old"]), score(right["more"]) - score(right["less"])
+    assert (one.ours, one.theirs) == pytest.approx((ours.mean(), theirs.mean()))
+    assert one.difference == pytest.approx(ours.mean() - theirs.mean()) and one.verdict == "reproduced"
+    # the other two do not vary between patients, so the interval is that of the first
+    (plain,) = judge(CLAIM, metric, evidence)
+    assert (one.low, one.high) == pytest.approx((plain.low - theirs.mean(), plain.high - theirs.mean()))
+    turned = claim.model_copy(update={"method": "more", "reference": "less", "more_than": ("new", "old")})
+    (other,) = judge(turned, metric, evidence)
+    assert other.difference == pytest.approx(-one.difference) and other.verdict == "not reproduced"
+
+
 def test_only_the_budgets_of_the_claim_are_judged_and_unfinished_cells_are_not() -> None:
     evidence = grid_evidence({1: np.full(8, 0.1), 2: np.full(8, 0.1)})
     assert [one.budget for one in judge(CLAIM.model_copy(update={"budgets": (2,)}), "dice", evidence)] == [2]
@@ -158,6 +195,9 @@ def test_claims_about_what_a_grid_does_not_compare_are_refused(grid) -> None:
         "claims[0].method" in told and "did you mean 'pixels'" in told and "claims[0].reference" not in told
     )
     assert "claims[0].budgets" in told and "it got 3" in told
+    claim = CLAIM.model_dump() | {"method": "pixels", "reference": "pixels", "more_than": ("pixels", "pixel")}
+    with pytest.raises(GridError, match=r"claims\[0\].more_than.*did you mean 'pixels'"):
+        make_plan(grid(claims=[claim]), [])
 
 
 def test_claims_change_no_cell(grid) -> None:
@@ -171,3 +211,11 @@ def test_claims_change_no_cell(grid) -> None:
 @pytest.mark.parametrize("path", sorted(CLAIMS.glob("*.toml")), ids=lambda path: path.stem)
 def test_grids_of_claims_are_well_formed(path) -> None:
     assert read_grid(path).claims
+
+
+def test_gains_are_not_compared_where_sources_are_ranked() -> None:
+    path = CLAIMS / "source_selection.toml"
+    claim = {**CLAIM.model_dump(), "more_than": ("logme", "leep")}
+    ranked = read_grid(path).model_copy(update={"claims": (ClaimTable(**claim),)})
+    ((where, problem),) = claim_problems(ranked, ["new", "old"])
+    assert where == "claims[0].more_than" and "this one ranks sources" in str(problem)

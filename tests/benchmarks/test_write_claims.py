@@ -35,3 +35,19 @@ def test_what_the_page_says_of_other_grids_stays() -> None:
     texts = {tool["read_grid"](path).name: "\n".join(tool["section"](path)) for path in grids}
     page = "\n".join([tool["HEAD"], *texts.values()])
     assert tool["sections"](page) == texts and len(texts) == 2
+
+
+def test_gains_that_are_compared_are_named_and_signed() -> None:
+    from medgraft.benchmarks.claims import Judged
+    from medgraft.benchmarks.grid import ClaimTable
+
+    claim = ClaimTable(
+        sentence="s", source="p", published="larger", method="ViT", reference="ViT, blank",
+        more_than=("ResNet", "ResNet, blank"),
+    )  # fmt: skip
+    one = Judged("chests", "film", 100, "100 images", 0.12, 0.05, 0.07, 0.02, 0.11, 40, 5, "reproduced")
+    head, _, line, _ = runpy.run_path(str(TOOL))["table"]([one], claim, "auroc")
+    assert head.startswith(
+        "| target | labels | ViT above ViT, blank | ResNet above ResNet, blank | difference in auroc"
+    )
+    assert line == "| film | 100 images | +0.120 | +0.050 | +0.070 (+0.020 to +0.110) | 5, 40 | reproduced |"

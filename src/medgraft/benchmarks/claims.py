@@ -9,7 +9,7 @@ import pandas as pd
 
 from medgraft.benchmarks.grid import Budget, ClaimTable, Grid
 from medgraft.errors import SettingsError
-from medgraft.evaluation.compare import compare
+from medgraft.evaluation.compare import compare, compare_gains
 from medgraft.evaluation.outcome import ERRORS
 from medgraft.evidence import Evidence
 from medgraft.plugins import nearest
@@ -26,9 +26,9 @@ class Judged(NamedTuple):
 
     source: what the source was trained on, or its name. cohort: the target.
     labels: the budget in words, as "2 patients"; "none" where nothing is adapted.
-    ours, theirs: mean score over seeds of the method and of the reference.
-    difference, low, high: by how much the method is better, means over seeds, with its 95 % interval over patients; of
-    an error (brier, ece) by how much its own is smaller.
+    ours, theirs: mean score over seeds of the method and of the reference; of a claim about two gains, these gains.
+    difference, low, high: by how much the method (or its gain) is better, means over seeds, with its 95 % interval over
+    patients; of an error (brier, ece) by how much its own is smaller.
     patients: how many units the interval resamples.
     """
 
@@ -84,10 +84,10 @@ def judge(claim: ClaimTable, metric: str, evidence: Evidence) -> list[Judged]:
     ):
         place = _Place(str(trained_on or source), str(cohort), claim.on)
         for budget in _budgets(claim, own):
-            names = [subject_at(own, label, budget) for label in (claim.method, claim.reference)]
+            names = [subject_at(own, label, budget) for _, label in _compared(claim)]
             if None not in names:
                 told = (budget, _labels(own, budget))
-                found.append(_judge(evidence, place, told, str(names[0]), str(names[1]), metric))
+                found.append(_judge(evidence, place, told, [str(name) for name in names], metric))
     return found
 
 
@@ -178,7 +178,14 @@ def claim_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, S
         labels: names of its methods and baselines, or of its scores where it ranks sources.
     """
     for number, claim in enumerate(grid.claims):
-        for key, label in (("method", claim.method), ("reference", claim.reference)):
+        if claim.more_than and grid.ranking is not None:
+            told = "this one ranks sources"
+            yield (
+                f"claims[{number}].more_than",
+                SettingsError("a claim", "a grid that compares methods", told, "Leave it out."),
+            )
+            continue
+        for key, label in _compared(claim):
             if label not in labels:
                 got = f"it got {label!r}{nearest(label, labels)}"
                 yield (
@@ -224,6 +231,12 @@ def group_problems(grid: Grid, labels: Collection[str]) -> Iterator[tuple[str, S
         yield "groups", told
 
 
+def _compared(claim: ClaimTable) -> list[tuple[str, str]]:
+    """What a claim compares: the key in the file, and the label that stands there."""
+    more_than = [("more_than", label) for label in claim.more_than or ()]
+    return [("method", claim.method), ("reference", claim.reference), *more_than]
+
+
 def _budgets(claim: ClaimTable, cells: pd.DataFrame) -> list[Budget]:
     """Those of the method; where it needs no labels, those of the reference."""
     for label in (claim.method, claim.reference):
@@ -266,12 +279,19 @@ class _Place(NamedTuple):
 
 
 def _judge(
-    evidence: Evidence, place: _Place, budget: tuple[Budget, str], subject: str, reference: str, metric: str
+    evidence: Evidence, place: _Place, budget: tuple[Budget, str], subjects: Sequence[str], metric: str
 ) -> Judged:
-    better, worse = (reference, subject) if metric in ERRORS else (subject, reference)
-    lines = compare(evidence, better, worse, metric).tables["comparisons"]
+    """Of two subjects; of four, the first's gain over the second beside the third's over the fourth."""
+    pairs = [(b, a) if metric in ERRORS else (a, b) for a, b in zip(subjects[::2], subjects[1::2])]
+    means = [_mean(evidence, place, name, metric) for name in subjects]
+    if len(pairs) == 1:
+        lines = compare(evidence, *pairs[0], metric).tables["comparisons"]
+        ours, theirs = means
+    else:
+        lines = compare_gains(evidence, pairs[0], pairs[1], metric)
+        sign = -1 if metric in ERRORS else 1
+        ours, theirs = sign * (means[0] - means[1]), sign * (means[2] - means[3])
     line = lines[place.has(lines)].iloc[0]
-    ours, theirs = (_mean(evidence, place, name, metric) for name in (subject, reference))
     difference, low = float(line["difference"]), float(line["low"])
     verdict = _verdict(difference, low)
     high, patients, seeds = float(line["high"]), int(line["n"]), int(line["seeds"])

@@ -155,6 +155,8 @@ class ClaimTable(Part):
     """Name of the method (or baseline, or score of a grid that ranks sources) that is claimed to be better ..."""
     reference: str
     """... than this one."""
+    more_than: tuple[str, str] | None = None
+    """... by more than the first of these two is better than the second: do transformers gain more than CNNs?"""
     on: Literal["target", "source"] = "target"
     """Whose test rows it is about: `source` is about what is forgotten."""
     budgets: tuple[Budget, ...] = ()

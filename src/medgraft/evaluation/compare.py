@@ -10,7 +10,7 @@ import pandas as pd
 from medgraft.errors import DataError, SettingsError
 from medgraft.evaluation.outcome import MEASURES, OVERLAPS, from_table, is_share_of_masks, metric_of
 from medgraft.evidence import Evidence
-from medgraft.statistics.bootstrap import Metric, WeightedMetric, paired_difference
+from medgraft.statistics.bootstrap import Metric, WeightedMetric, minus, paired_difference
 from medgraft.statistics.permutation import permutation_test
 
 MEANS_OVER_ROWS = ("accuracy", "brier")
@@ -42,37 +42,85 @@ def compare(
         SettingsError: the metric is none of these.
         DataError: one of the two was not measured, or they were measured on different rows.
     """
-    if metric not in MEASURES and not is_share_of_masks(metric):
-        raise SettingsError(
-            "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS, 'surface_dice_2mm'))}", f"got {metric!r}",
-            "Choose one of these.",
-        )  # fmt: skip
-    ours, theirs = (measured_tables(evidence, name, metric) for name in (subject, reference))
+    _check_metric(metric)
     lines = []
-    for place in [place for place in ours if place in theirs]:
-        cohort, split = place
-        pair = (ours[place], theirs[place])
-        refuse_different_rows(subject, reference, cohort, [*pair[0], *pair[1]])
-        units = _by_position(pair[0][0], metric)["unit"].to_numpy()
-        scores = [mean_over_seeds([_score(table, metric) for table in tables]) for tables in pair]
+    for (cohort, split), tables in _same_places(evidence, (subject, reference), metric).items():
+        units = _by_position(tables[0][0], metric)["unit"].to_numpy()
+        scores = [mean_over_seeds([_score(table, metric) for table in own]) for own in tables]
         difference = paired_difference(scores[0], scores[1], units, repeats=repeats)
-        testable = _is_mean(pair[0][0], metric) and not np.isnan(difference.value)
+        testable = _is_mean(tables[0][0], metric) and not np.isnan(difference.value)
         p, test = _test(scores, units) if testable else (float("nan"), "")
         lines.append(
             {
                 "subject": subject, "reference": reference, "cohort": cohort, "split": split,
                 "metric": metric, "difference": difference.value,
                 "low": difference.low, "high": difference.high, "n": difference.units,
-                "seeds": min(map(len, pair)), "p": p, "test": test,
+                "seeds": min(map(len, tables)), "p": p, "test": test,
             }
         )  # fmt: skip
-    if not lines:
+    return Evidence(tables={"comparisons": pd.DataFrame(lines)})
+
+
+def compare_gains(
+    evidence: Evidence, gain: tuple[str, str], other: tuple[str, str], metric: str, *, repeats: int = 1000
+) -> pd.DataFrame:
+    """Tell by how much more one subject gains over its reference than another over its own.
+
+    All four are resampled together: that one gain's interval excludes 0 and the other's does not says nothing yet of
+    their difference (Gelman & Stern 2006).
+
+    Args:
+        evidence, metric, repeats: as for `compare`.
+        gain, other: names of a subject and of its reference.
+
+    Returns: a line for each cohort and split that all four have: cohort, split, difference (gain minus other), low,
+        high, n (units), seeds (of the one that has fewest).
+
+    Raises: as `compare`.
+    """
+    _check_metric(metric)
+    lines = []
+    for (cohort, split), tables in _same_places(evidence, (*gain, *other), metric).items():
+        units = _by_position(tables[0][0], metric)["unit"].to_numpy()
+        a, b, c, d = (mean_over_seeds([_score(table, metric) for table in own]) for own in tables)
+        difference = paired_difference(minus(a, b), minus(c, d), units, repeats=repeats)
+        lines.append(
+            {
+                "cohort": cohort, "split": split, "difference": difference.value, "low": difference.low,
+                "high": difference.high, "n": difference.units, "seeds": min(map(len, tables)),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(lines)
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in MEASURES and not is_share_of_masks(metric):
+        raise SettingsError(
+            "compare", f"a metric among {', '.join((*MEASURES, *OVERLAPS, 'surface_dice_2mm'))}", f"got {metric!r}",
+            "Choose one of these.",
+        )  # fmt: skip
+
+
+def _same_places(
+    evidence: Evidence, subjects: Sequence[str], metric: str
+) -> dict[tuple[str, str], list[list[pd.DataFrame]]]:
+    """By cohort and split where all were measured, on the same rows: for each subject a table per seed."""
+    measured = [measured_tables(evidence, name, metric) for name in subjects]
+    found = {
+        place: [own[place] for own in measured]
+        for place in measured[0]
+        if all(place in own for own in measured)
+    }
+    if not found:
         raise DataError(
-            "compare", f"{subject} and {reference} measured on the same cohort and split",
+            "compare", f"{' and '.join(subjects)} measured on the same cohort and split",
             "the evidence has no such pair",
             "Evaluate both on the same rows and add the evidence.",
         )  # fmt: skip
-    return Evidence(tables={"comparisons": pd.DataFrame(lines)})
+    for (cohort, _), tables in found.items():
+        for name, own in zip(subjects[1:], tables[1:]):
+            refuse_different_rows(subjects[0], name, cohort, [*tables[0], *own])
+    return found
 
 
 def measured_tables(

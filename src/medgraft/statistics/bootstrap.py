@@ -155,13 +155,20 @@ def paired_difference(
     >>> [round(number, 6) for number in difference[:3]]
     [0.1, 0.1, 0.1]
     """
+    return bootstrap_interval(minus(metric_a, metric_b), units, repeats, level, seed, method)
+
+
+def minus(metric_a: Metric, metric_b: Metric) -> Metric:
+    """The difference of two metrics of the same rows, as a metric.
+
+    >>> two, one = (WeightedMetric(lambda weights, n=n: n * weights.sum(1), rows=3) for n in (2, 1))
+    >>> minus(two, one)(np.array([0, 1, 2]))
+    3.0
+    """
     if isinstance(metric_a, WeightedMetric) and isinstance(metric_b, WeightedMetric):
         a, b = metric_a.function, metric_b.function
-        both = WeightedMetric(lambda weights: a(weights) - b(weights), metric_a.rows)
-        return bootstrap_interval(both, units, repeats, level, seed, method)
-    return bootstrap_interval(
-        lambda rows: metric_a(rows) - metric_b(rows), units, repeats, level, seed, method
-    )
+        return WeightedMetric(lambda weights: a(weights) - b(weights), metric_a.rows)
+    return lambda rows: metric_a(rows) - metric_b(rows)
 
 
 def _check_settings(repeats: int, level: float, method: str) -> None:
