@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.reports.ranking_evidence import ranking_evidence
 
 from medgraft.api.ranking import Ranked
+from medgraft.cli.cohorts import open_cohort
 from medgraft.evidence import Evidence
 from medgraft.ranking.rank import Ranking
 
@@ -71,9 +73,11 @@ def test_what_is_wrong_is_told_before_a_model_is_opened(medgraft, on_disk, tmp_p
     assert not (tmp_path / "out" / "evidence").exists()
 
 
-def test_samples_are_opened_by_name(medgraft, tmp_path):
-    told = medgraft("rank", "samples/nowhere", *SOURCES, "--out", tmp_path / "out")
-    assert told.exit_code == 2 and "nuclei" in told.stderr
+@pytest.mark.parametrize(("group", "known"), [("samples", "nuclei"), ("phantoms", "skin_lesion")])
+def test_what_is_shipped_or_simulated_is_opened_by_name(medgraft, tmp_path, group, known):
+    told = medgraft("rank", f"{group}/nowhere", *SOURCES, "--out", tmp_path / "out")
+    assert told.exit_code == 2 and known in told.stderr
+    assert known in open_cohort(Path(group) / known, None, None).name
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.3])

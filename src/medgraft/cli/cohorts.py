@@ -27,20 +27,28 @@ SitesOption = Annotated[list[str] | None, typer.Option("--at", help="Only rows o
 def open_cohort(
     manifest: Path, kind: str | None, classes: str | None, *, quiet: bool = False, divide: bool = True
 ) -> Cohort:
-    """Open a manifest, a folder, a published data set or samples/NAME; one without splits is divided by patient.
+    """Open a manifest, a folder, a published data set, samples/NAME or phantoms/NAME.
+
+    One without splits is divided by patient.
 
     Raises:
         DataError: it cannot be opened, or has to be divided and a class is too rare to stand on three sides.
+        SettingsError: there is no such phantom.
     """
     from medgraft.data.manifest import read_manifest
     from medgraft.data.splits import split_by_patient
     from medgraft.plugins import activate
 
     activate()
-    if manifest.parts[:1] == ("samples",) and not manifest.exists():
+    group, name = manifest.parts[:1], "/".join(manifest.parts[1:])
+    if group == ("samples",) and not manifest.exists():
         from medgraft.data.samples import load_samples
 
-        return load_samples("/".join(manifest.parts[1:]))
+        return load_samples(name)
+    if group == ("phantoms",) and not manifest.exists():
+        from medgraft.phantoms import load_phantom
+
+        return load_phantom(name)
     cohort = read_manifest(manifest, kind=kind, classes=class_names(classes))  # type: ignore[arg-type]
     if cohort.has_splits or not divide:
         return cohort
