@@ -10,6 +10,7 @@ from tests.reports.ranking_evidence import ranking_evidence
 
 from medgraft.api.ranking import Ranked
 from medgraft.cli.cohorts import open_cohort
+from medgraft.errors import DataError
 from medgraft.evidence import Evidence
 from medgraft.ranking.rank import Ranking
 
@@ -73,11 +74,17 @@ def test_what_is_wrong_is_told_before_a_model_is_opened(medgraft, on_disk, tmp_p
     assert not (tmp_path / "out" / "evidence").exists()
 
 
-@pytest.mark.parametrize(("group", "known"), [("samples", "nuclei"), ("phantoms", "skin_lesion")])
-def test_what_is_shipped_or_simulated_is_opened_by_name(medgraft, tmp_path, group, known):
+@pytest.mark.parametrize(("group", "known"), [("samples", "nuclei"), ("phantoms", "chest_film")])
+def test_what_is_shipped_or_simulated_is_opened_by_name(medgraft, tmp_path, monkeypatch, group, known):
     told = medgraft("rank", f"{group}/nowhere", *SOURCES, "--out", tmp_path / "out")
     assert told.exit_code == 2 and known in told.stderr
-    assert known in open_cohort(Path(group) / known, None, None).name
+    monkeypatch.setattr("medgraft.data.samples.load_samples", lambda name: ("samples", name))
+    monkeypatch.setattr("medgraft.phantoms.load_phantom", lambda name: ("phantoms", name))
+    assert open_cohort(Path(group) / known, None, None) == (group, known)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / group / known).mkdir(parents=True)
+    with pytest.raises(DataError, match=known):  # a folder of that name comes first
+        open_cohort(Path(group) / known, None, None)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.3])
