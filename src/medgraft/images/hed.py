@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from medgraft.errors import SettingsError, ShapeError
-from medgraft.images.color import check_rgb, check_unit_rgb, exp_, log, mix_channels
+from medgraft.images.color import check_rgb, check_unit_rgb, exp_, fresh, log, mix_channels
 
 RGB_FROM_HED = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density in red, green and blue of haematoxylin, eosin and DAB (rows), as published."""
@@ -74,7 +74,7 @@ def hed_to_rgb(stains: Tensor, scale: Scale = "modern") -> Tensor:
     check_rgb("hed_to_rgb", stains)
     _check_scale("hed_to_rgb", scale)
     logarithm = mix_channels(_full(stains), _rgb_from_hed().T * _unit(scale))
-    return _colours(logarithm, scale).to(stains.dtype)
+    return _colours(exp_(logarithm), scale).to(stains.dtype)
 
 
 def jitter_hed(
@@ -116,7 +116,7 @@ def jitter_hed(
     factor, offset, full = gain.double().cpu(), unit * (bias.double().cpu() @ back), _full(images)
     if clamp:
         stains = rgb_to_hed(full, scale, clamp) * factor.to(full)[..., None, None]
-        changed = _colours(mix_channels(stains, back.T * unit, offset), scale)
+        changed = _colours(exp_(mix_channels(stains, back.T * unit, offset)), scale)
     else:
         changed = _folded(full, (forward * factor[:, None] @ back).mT, offset, scale)
     return changed.to(images.dtype)
@@ -193,15 +193,15 @@ def _unit(scale: Scale) -> float:
 
 def _folded(images: Tensor, weights: Tensor, offset: Tensor, scale: Scale) -> Tensor:
     """Each image's logarithm times its (3, 3) of `weights`, plus its (3,) of `offset`, and back."""
-    result = images.new_empty(images.shape)
-    weights = torch.cat([weights, offset[..., None]], 2).to(images)
+    result = fresh(images)
+    weights = torch.cat([weights, offset[..., None]], 2).mul_(math.log2(math.e)).to(images)
     together = 1 if images.device.type == "cpu" else max(1, len(images))  # one image fits into the cache
     logarithm = images.new_ones(together, 4, *images.shape[2:])  # the fourth channel takes the offset
     for start in range(0, len(images), together):
         some = slice(start, start + together)
         _logarithm(images[some], scale, out=logarithm[:, :3])
         rows = torch.bmm(weights[some], logarithm.flatten(2), out=result[some].flatten(2))
-        _colours(rows, scale)
+        _colours(rows.exp2_(), scale)
     return result
 
 
@@ -212,8 +212,8 @@ def _logarithm(images: Tensor, scale: Scale, out: Tensor | None = None) -> Tenso
     return log(light, out=light)
 
 
-def _colours(logarithm: Tensor, scale: Scale) -> Tensor:
-    return (exp_(logarithm) if scale == "modern" else exp_(logarithm).sub_(2.0)).clamp_(0.0, 1.0)
+def _colours(light: Tensor, scale: Scale) -> Tensor:
+    return (light if scale == "modern" else light.sub_(2.0)).clamp_(0.0, 1.0)
 
 
 def _full(values: Tensor) -> Tensor:
