@@ -22,7 +22,13 @@ def test_a_grid_knows_its_targets_curves_and_where_it_began() -> None:
     assert grid.no_adaptation("Lyon", "vit") == "no adaptation from vit"
     assert grid.no_adaptation("Lyon", "resnet") == ""
     assert len(grid.finished) + len(grid.failed) == len(grid.cells) and len(grid.failed) == 2
-    assert "2 targets" in grid.summary and f"{len(grid.cells)} cells" in grid.summary
+    assert "2 sources · 2 targets" in grid.summary and f"{len(grid.cells)} cells" in grid.summary
+
+
+def test_one_shared_source_is_not_counted_since_methods_may_name_their_own() -> None:
+    grid = read_grid(grid_evidence())
+    assert grid is not None and grid.sources == ["unet"]
+    assert "source" not in grid.summary
 
 
 @pytest.mark.parametrize(

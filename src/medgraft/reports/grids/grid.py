@@ -90,10 +90,15 @@ class Grid:
 
     @property
     def summary(self) -> str:
-        """How large the grid is, in a line."""
+        """How large the grid is, in a line.
+
+        Of sources it speaks where methods share several: from what a method starts that names its own, no table tells.
+        """
         cells = self.cells
-        parts = [
-            counted(len(self.methods), "method"), counted(len(self.sources), "source"),
+        parts = [counted(len(self.methods), "method")]
+        if self.several_sources:
+            parts.append(counted(len(self.sources), "source"))
+        parts += [
             counted(len(self.targets), "target"), counted(cells["budget"].nunique(), "label budget"),
             counted(cells["seed"].nunique(), "seed"), counted(len(cells), "cell"),
         ]  # fmt: skip
