@@ -67,6 +67,18 @@ def test_features_are_what_the_head_sees() -> None:
     assert np.allclose(outputs.softmax(dim=1).numpy(), predicted.probabilities, atol=1e-5)
 
 
+def test_features_of_a_model_of_whole_patients_are_found_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort, model = make_cohort("classify", "B", patients=2), make_model("classify")
+    plain = extract_features(model, cohort)
+    model.predict_by = "patient"
+    seen: list[int] = []
+    features = model.features
+    monkeypatch.setattr(model, "features", lambda images: [seen.append(len(images)), features(images)][1])
+    assert torch.allclose(extract_features(model, cohort, batch_size=1), plain, atol=1e-5)
+    of_patient = max(np.unique(cohort.patients, return_counts=True)[1])
+    assert max(seen) == 1 < of_patient
+
+
 def test_a_model_of_another_kind_is_refused() -> None:
     with pytest.raises(ModelError, match="Use predict_masks"):
         predict_labels(make_model("segment"), make_cohort("segment"))

@@ -172,7 +172,7 @@ def test_colours_of_large_regions_are_found_from_some_of_their_pixels(
     assert 1e-5 < (few - whole).abs().max() < 0.3
     assert torch.equal(seen_by(model, images), few)
     assert not torch.equal(seen_by(normalised(Reinhard(), seed=1), images), few)
-    pixels = sample_pixels(TILES, 3000, torch.Generator().manual_seed(0))
+    pixels = sample_pixels(TILES, 500, torch.Generator().manual_seed(0))
     assert pixels.shape == (1, 3, 1, 3000)
     places = torch.randperm(SIDE**2, generator=torch.Generator().manual_seed(0))[:500]
     by_hand = torch.cat([tile.flatten(1)[:, places] for tile in TILES], dim=1)
@@ -278,6 +278,41 @@ def test_the_predictor_brings_whole_regions_wherever_their_rows_stand() -> None:
             found, expected = np.stack([mask.confidence for mask in masks]), expected.max(axis=1)
         np.testing.assert_allclose(found, expected, atol=1e-4)
         assert model.remarks == {}
+
+
+def test_of_a_region_no_more_than_a_batch_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stain_normalised, "PIXELS", 3000)  # 500 of a tile, whatever the batches
+    levels = (SHIFTED * 255).round() / 255
+    cohort = cohort_of(levels[[0, 1, 2, 3, 4, 5, 0]], ["a"] * 6 + ["b"])
+    model = normalised(Reinhard())
+    whole, alone = (model.predict(prepared(model, one)).probabilities for one in (levels, levels[:1]))
+    shown: list[tuple[str, int]] = []
+
+    def told(what: str, images: Tensor) -> Tensor:
+        shown.append((what, len(images)))
+        return images
+
+    survey, predict = model.survey, model.predict
+    monkeypatch.setattr(
+        model, "survey", lambda batches, count: survey((told("look", one) for one in batches), count)
+    )
+    monkeypatch.setattr(model, "predict", lambda images, **known: predict(told("predict", images), **known))
+    found = predict_labels(model, cohort, batch_size=5).probabilities
+    assert shown == [
+        ("look", 5), ("look", 1), ("predict", 5), ("predict", 1), ("look", 1), ("predict", 1),
+    ]  # fmt: skip
+    np.testing.assert_allclose(found, torch.cat([whole, alone]), rtol=0, atol=1e-5)
+    assert model.remarks == {6: ALONE}
+
+
+def test_what_is_no_number_in_a_region_is_told_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def survey(batches: object, count: int) -> None:
+        raise DataError("Reinhard", "values in [0, 1]", "got nan", "Look.")
+
+    model = normalised(Reinhard())
+    monkeypatch.setattr(model, "survey", survey)
+    with pytest.raises(DataError, match=r"got nan \(from row 1"):
+        predict_labels(model, cohort_of(SHIFTED, ["a"] * 6))
 
 
 def test_without_patients_every_tile_is_its_own_region_and_that_is_told() -> None:

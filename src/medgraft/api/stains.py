@@ -18,7 +18,7 @@ from medgraft.api.feature_drift import choose_over_patients, lay_out
 from medgraft.engine.distributed import choose_device
 from medgraft.engine.features import extract_features
 from medgraft.engine.loading import Loader
-from medgraft.engine.predict import placed, rows_by_patient
+from medgraft.engine.predict import in_batches, placed, rows_by_patient
 from medgraft.engine.stain_normalised import AT_ONCE, TILE_BY_TILE, StainNormalised
 from medgraft.errors import DataError, SettingsError
 from medgraft.evaluation.evaluate import versions
@@ -163,12 +163,16 @@ def _features(model: Model, laboratory: Laboratory, device: str) -> NDArray[np.f
     found: dict[int, NDArray[np.float32]] = {}
     with placed(model, place), evaluation_mode(model), torch.no_grad():
         for region in rows_by_patient(rows):
-            kept = np.flatnonzero(np.isin(region, chosen))
-            if len(kept):
-                seen = model.normalise(loader(region).images.to(place)).images[torch.from_numpy(kept)]
-                pieces = [seen[start : start + AT_ONCE] for start in range(0, len(seen), AT_ONCE)]
-                vectors = torch.cat([model.features(some) for some in pieces])
-                found |= dict(zip(region[kept].tolist(), vectors.float().cpu().numpy()))
+            kept = region[np.isin(region, chosen)]
+            if len(kept) == 0:
+                continue
+            common = None
+            if model.per == "region":
+                batches = loader.batches(in_batches(region, AT_ONCE))
+                common = model.survey((batch.images.to(place) for batch in batches), len(region))
+            for batch in loader.batches(in_batches(kept, AT_ONCE)):
+                vectors = model.features(model.normalise(batch.images.to(place), common).images)
+                found |= dict(zip(batch.rows.tolist(), vectors.float().cpu().numpy()))
     return np.stack([found[row] for row in chosen.tolist()])
 
 

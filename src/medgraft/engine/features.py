@@ -13,7 +13,7 @@ from medgraft.data.cohort import Cohort
 from medgraft.engine.loading import Loader
 from medgraft.engine.memory_order import channels_last
 from medgraft.engine.patches import Patches
-from medgraft.engine.predict import batch_rows, needs_windows, placed
+from medgraft.engine.predict import in_batches, needs_windows, placed
 from medgraft.engine.progress import progress_bar
 from medgraft.errors import DataError, ModelError, ShapeError
 from medgraft.models.model import Model, evaluation_mode
@@ -45,7 +45,7 @@ def extract_features(
         ShapeError: images whose inner maps are not of one size.
     """
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
-    groups = batch_rows(model, cohort, batch_size)
+    groups = in_batches(np.arange(len(cohort)), batch_size)
     found: Tensor | None = None
     bar = progress_bar("extracting features", len(groups), shown)
     with placed(model, device), evaluation_mode(model), torch.no_grad(), bar as advance:
@@ -155,7 +155,7 @@ class _Rows:
     """The same batches every time: whole images, or one slice or crop of each row."""
 
     def __init__(self, model: Model, cohort: Cohort, seed: int, batch_size: int) -> None:
-        self._groups = batch_rows(model, cohort, batch_size)
+        self._groups = in_batches(np.arange(len(cohort)), batch_size)
         self._seed = seed
         preparation = model.spec.preparation
         offered = cohort.only({"images", "patients", "truth"})

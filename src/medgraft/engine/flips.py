@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -21,7 +21,7 @@ def flipped_probabilities(
     images: Tensor,
     flips: Sequence[Axis] = (),
     rows: np.ndarray | None = None,
-    positions: np.ndarray | None = None,
+    **known: Any,
 ) -> Tensor:
     """Mean probabilities over all combinations of mirrored axes, each mirrored back where there is one per pixel.
 
@@ -30,7 +30,8 @@ def flipped_probabilities(
         images: (B, C, H, W) or (B, C, D, H, W), prepared.
         flips: axes to mirror; n of them take 2**n forward passes. Leave out those that tell classes apart: "width"
             where left and right do, as in chest X-rays.
-        rows, positions: as in `Model.predict`.
+        rows: as in `Model.predict`.
+        known: what else it is told of these images.
 
     Returns: probabilities as `Model.predict` gives them, float32.
 
@@ -38,11 +39,10 @@ def flipped_probabilities(
         SettingsError: an axis that the images do not have.
     """
     dims = flip_dims(flips, images.ndim - 2)
-    where = {"rows": rows} if positions is None else {"rows": rows, "positions": positions}
-    total = model.predict(images, **where).probabilities.float()
+    total = model.predict(images, rows=rows, **known).probabilities.float()
     for count in range(1, len(dims) + 1):
         for chosen in combinations(dims, count):
-            mirrored = model.predict(images.flip(chosen), **where).probabilities.float()
+            mirrored = model.predict(images.flip(chosen), rows=rows, **known).probabilities.float()
             total = total + (mirrored.flip(chosen) if mirrored.ndim == images.ndim else mirrored)
     mean: Tensor = total / 2 ** len(dims)
     return mean

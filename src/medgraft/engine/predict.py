@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from medgraft.engine.sliding import segment_volume
 from medgraft.errors import DataError, MedgraftError, ModelError
 from medgraft.images.preparation import Preparer
 from medgraft.models.model import Model
-from medgraft.types import Preparation
+from medgraft.types import Batch, Preparation
 
 
 class Predicted(NamedTuple):
@@ -136,7 +137,7 @@ def _slide(
     shown: bool | None,
 ) -> Iterator[PredictedMask]:
     preparer = Preparer(model.spec.preparation)
-    whole = model.predict_by == "patient"
+    whole = model.predict_by != "image"
     windows = batch_size if model.spec.preparation.dimensions == 2 else max(1, batch_size // 8)
     _begin(model, cohort)
 
@@ -187,24 +188,44 @@ def _forward(
     shown: bool | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     loader = loader or Loader(cohort.only({"images", "patients"}), model.spec.preparation, memory=0)
+    surveys = model.predict_by == "survey"
     groups = batch_rows(model, cohort, batch_size)
-    positions = slice_positions(cohort) if model.predict_by == "patient" else None
+    parts = [in_batches(rows, batch_size) if surveys else [rows] for rows in groups]
     _begin(model, cohort)
-    with placed(model, device), progress_bar("predicting", len(groups), shown) as advance:
-        for batch in loader.batches(groups):
+    with placed(model, device), progress_bar("predicting", sum(map(len, parts)), shown) as advance:
+        for batch, known in _with_what_is_known(model, cohort, loader, parts, device):
             rows, images = batch.rows, channels_last(batch.images.to(device))
-            where = None if positions is None else positions[rows]
             with _told_where(cohort, int(rows[0]), "from " if len(rows) > 1 else ""):
                 if flips:
-                    probabilities = flipped_probabilities(model, images, flips, rows, where)
+                    probabilities = flipped_probabilities(model, images, flips, rows, **known)
                     several = model.spec.kind == "multilabel"
                     labels = (probabilities > 0.5).long() if several else probabilities.argmax(dim=1)
                 else:
-                    known = {} if where is None else {"positions": where}
                     predicted = model.predict(images, rows=rows, **known)
                     probabilities, labels = predicted.probabilities.float(), predicted.labels
             yield rows, probabilities.cpu().numpy(), labels.cpu().numpy()
             advance(None)
+
+
+def _with_what_is_known(
+    model: Model,
+    cohort: Cohort,
+    loader: Loader,
+    groups: Sequence[list[np.ndarray]],
+    device: str | torch.device,
+) -> Iterator[tuple[Batch, dict[str, Any]]]:
+    """Batch after batch, with what the model is told of it; those of a group are read twice where it surveys them."""
+    surveys = model.predict_by == "survey"
+    positions = slice_positions(cohort) if model.predict_by == "patient" else None
+    batches = loader.batches(rows for own in groups for rows in own * (2 if surveys else 1))
+    for own in groups:
+        known: dict[str, Any] = {}
+        if surveys:
+            surveyed = (batch.images.to(device) for batch in islice(batches, len(own)))
+            with _told_where(cohort, int(own[0][0]), "from "):
+                known["common"] = model.survey(surveyed, sum(map(len, own)))
+        for batch in islice(batches, len(own)):
+            yield batch, known if positions is None else {"positions": positions[batch.rows]}
 
 
 def _begin(model: Model, cohort: Cohort) -> None:
@@ -241,12 +262,19 @@ def placed(model: nn.Module, device: str | torch.device) -> Iterator[None]:
 
 
 def batch_rows(model: Model, cohort: Cohort, batch_size: int) -> list[np.ndarray]:
-    """Rows of each forward pass: consecutive ones, or whole patients in order where the model asks for them."""
-    if model.predict_by == "patient":
-        return rows_by_patient(cohort)
-    return [
-        np.arange(start, min(start + batch_size, len(cohort))) for start in range(0, len(cohort), batch_size)
-    ]
+    """Rows that are predicted together: consecutive ones, or whole patients in order where the model asks for them."""
+    if model.predict_by == "image":
+        return in_batches(np.arange(len(cohort)), batch_size)
+    return rows_by_patient(cohort)
+
+
+def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows in their order, so many at a time.
+
+    >>> in_batches(np.arange(5), 3)
+    [array([0, 1, 2]), array([3, 4])]
+    """
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
 def rows_by_patient(cohort: Cohort) -> list[np.ndarray]:

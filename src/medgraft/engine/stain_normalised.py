@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -35,13 +35,24 @@ TILE_BY_TILE = (
 ALONE = "normalised by itself: no other image of its patient"
 
 
+class Region(NamedTuple):
+    """What the tiles of a region have in common.
+
+    colours: as their normaliser found them; None where there is too little tissue in all of them, or it is grey.
+    tiles: how many there are.
+    """
+
+    colours: tuple[Tensor, ...] | None
+    tiles: int
+
+
 @register
 class StainNormalised(Wrapped):
     """A trained model that predicts tiles in the colours of its own laboratory.
 
     `predict` brings prepared tiles back to [0, 1], clips what resampling overshot, normalises them, prepares them again
-    and asks the network. Per region it takes all tiles of a patient at a time, finds their colours together and
-    changes all of them alike; per tile it finds those of each by itself, which is much worse where tiles differ in
+    and asks the network. Per region it finds the colours of all tiles of a patient together (`survey`) and changes all
+    of them alike; per tile it finds those of each by itself, which is much worse where tiles differ in
     what they show. Tiles with too little tissue (per region: all of it together) reach the network as they came, and so
     does tissue in grey.
 
@@ -84,14 +95,14 @@ class StainNormalised(Wrapped):
     ) -> None:
         super().__init__(spec)
         check_colours(spec.preparation)
-        if network.predict_by == "patient" or isinstance(network, StainNormalised):
+        if network.predict_by != "image" or isinstance(network, StainNormalised):
             raise ModelError(
                 "StainNormalised", "a network that predicts images as they are",
                 f"this {type(network).__name__} changes them itself", "Take the model that it was made of.",
             )  # fmt: skip
         self.network, self.normaliser = network, normaliser
         self.per, self.seed = per, seed
-        self.predict_by = "patient" if per == "region" else "image"
+        self.predict_by = "survey" if per == "region" else "image"
         self.order_matters = network.order_matters
 
     def config(self) -> JSON:
@@ -120,54 +131,79 @@ class StainNormalised(Wrapped):
         own = tuple(f"normaliser.{name}" for name, _ in self.normaliser.named_parameters())
         return {"normaliser": own} | super().blocks() if own else super().blocks()
 
+    def survey(self, batches: Iterable[Tensor], count: int) -> Region:
+        """Find the colours of a region in some pixels of all its tiles.
+
+        Args:
+            batches: its tiles, each (B, 3, H, W) float, prepared as `spec.preparation` says.
+            count: of tiles in all batches.
+
+        Raises:
+            DataError: something else than numbers.
+        """
+        each = max(1, PIXELS // max(1, count))
+        few = [sample_pixels(tiles, each, generator(self.seed, "pixels")) for tiles in batches]
+        with evaluation_mode(self), torch.no_grad():
+            seen = to_unit(torch.cat(few, dim=3), self.spec.preparation)
+            return Region(None if bool(is_grey(seen)) else self.normaliser.fit(seen), count)
+
     def predict(
-        self, images: Tensor, rows: np.ndarray | None = None, positions: np.ndarray | None = None
+        self,
+        images: Tensor,
+        rows: np.ndarray | None = None,
+        positions: np.ndarray | None = None,
+        common: Region | None = None,
     ) -> Prediction:
-        """Predict tiles, per region all of one; in evaluation mode, without gradient; every module keeps its mode.
+        """Predict tiles, per region of one; in evaluation mode, without gradient; every module keeps its mode.
 
         Args:
             images: (n, 3, H, W) float, prepared as `spec.preparation` says.
             rows: (n,) positions in the cohort, for remarks.
             positions: not used.
+            common: of their region, from `survey`; None finds it in these tiles. Per tile it is not used.
 
         Raises:
             DataError: something else than numbers.
         """
+        region = self._region(images, common)
         parts, changed = [], []
         with evaluation_mode(self), torch.no_grad():
             start = 0
-            for seen, of_part in self._pieces(images):
+            for seen, of_part in self._pieces(images, region):
                 here = slice(start, start + len(seen))
                 parts.append(self.network.predict(seen, rows=None if rows is None else rows[here]))
                 changed.append(of_part)
                 start += len(seen)
         if rows is not None:
-            self._remark(rows, images, torch.cat(changed))
+            alone = region is not None and region.tiles == 1
+            self._remark(rows, images, torch.cat(changed), alone)
         return Prediction(*(torch.cat(tensors) for tensors in zip(*parts)))
 
-    def normalise(self, images: Tensor, region: Tensor | None = None) -> Normalised:
+    def normalise(self, images: Tensor, common: Region | None = None) -> Normalised:
         """Tiles as the network sees them when they are predicted, and which were changed.
 
         Args:
-            images: (n, 3, H, W) float, prepared as `spec.preparation` says; per region of one.
-            region: (m, 3, H, W) prepared likewise, the tiles in which their colours are found; None takes themselves.
+            images, common: as for `predict`.
 
         Raises:
             DataError: something else than numbers.
         """
+        region = self._region(images, common)
         with evaluation_mode(self), torch.no_grad():
             return Normalised(*(torch.cat(tensors) for tensors in zip(*self._pieces(images, region))))
 
-    def _pieces(self, images: Tensor, region: Tensor | None = None) -> Iterator[Normalised]:
-        found: tuple[Tensor, ...] | None = None
-        if self.per == "region":
-            few = sample_pixels(images if region is None else region, PIXELS, generator(self.seed, "pixels"))
-            seen = to_unit(few, self.spec.preparation)
-            found = None if bool(is_grey(seen)) else self.normaliser.fit(seen)
-        for start in range(0, len(images), AT_ONCE):
-            seen = images[start : start + AT_ONCE]
-            if self.per == "tile" or found is not None:
-                yield self._normalised(seen, found)
+    def _region(self, images: Tensor, common: Region | None) -> Region | None:
+        """That of tiles, found in themselves where it was not before; per tile None."""
+        if self.per == "tile":
+            return None
+        return self.survey([images], len(images)) if common is None else common
+
+    def _pieces(self, images: Tensor, region: Region | None) -> Iterator[Normalised]:
+        for seen in torch.split(images, AT_ONCE):
+            if region is None:
+                yield self._normalised(seen, None)
+            elif region.colours is not None:
+                yield self._normalised(seen, region.colours)
             else:
                 yield Normalised(seen, torch.zeros(len(seen), dtype=torch.bool))
 
@@ -180,12 +216,12 @@ class StainNormalised(Wrapped):
         where = changed.to(images.device)[:, None, None, None]
         return Normalised(torch.where(where, from_unit(normalised, preparation), images), changed.cpu())
 
-    def _remark(self, rows: np.ndarray, images: Tensor, changed: Tensor) -> None:
+    def _remark(self, rows: np.ndarray, images: Tensor, changed: Tensor, alone: bool) -> None:
         for row, image, is_changed in zip(rows.tolist(), images, changed.tolist()):
             if not is_changed:
                 grey = bool(in_grey(to_unit(image[None], self.spec.preparation)))
                 self.remarks[row] = GREY if grey else LITTLE_TISSUE
-            elif self.per == "region" and len(rows) == 1:
+            elif alone:
                 self.remarks[row] = ALONE
 
 
@@ -244,21 +280,20 @@ def _low_and_span(images: Tensor, preparation: Preparation) -> tuple[Tensor, Ten
     return low, high - low
 
 
-def sample_pixels(images: Tensor, most: int, chance: torch.Generator) -> Tensor:
+def sample_pixels(images: Tensor, each: int, chance: torch.Generator) -> Tensor:
     """Pixels of tiles: all of them, or those at the same random places of every tile.
 
     Args:
         images: (B, C, H, W).
-        most: pixels in all; of every tile at least one is taken.
+        each: pixels of every tile, at most.
         chance: on the CPU.
 
     Returns: (1, C, 1, N), one tile after the other.
 
-    >>> sample_pixels(torch.rand(3, 3, 8, 8), 100, torch.Generator()).shape
+    >>> sample_pixels(torch.rand(3, 3, 8, 8), 33, torch.Generator()).shape
     torch.Size([1, 3, 1, 99])
     """
     tall, wide = images.shape[2:]
-    each = max(1, most // max(1, len(images)))
     if each >= tall * wide:
         return images.transpose(0, 1).reshape(1, images.shape[1], 1, -1)
     places = torch.randperm(tall * wide, generator=chance)[:each].to(images.device)

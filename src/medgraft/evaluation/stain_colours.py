@@ -175,7 +175,8 @@ def show_normalisers(
 def _normalised(region: _Region, name: str, model: StainNormalised) -> Look:
     preparation = model.spec.preparation
     images = Loader(region.rows, preparation, memory=0)(range(len(region.rows))).images
-    seen = model.normalise(images[[region.shown]], region=images)
+    common = model.survey([images], len(images)) if model.per == "region" else None
+    seen = model.normalise(images[[region.shown]], common)
     picture = to_picture(to_unit(seen.images, preparation))
     return Look(region.site, f"model {name}", bool(seen.changed[0]), picture)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,9 @@ class Model(nn.Module):
     """What it can look at: 2, images; 3, volumes."""
     order_matters: bool = False
     """True if predicting changes the model, so that the order of images counts."""
-    predict_by: Literal["image", "patient"] = "image"
-    """`patient`: the predictor passes whole scans, slices in order: all rows of a patient, or a volume."""
+    predict_by: Literal["image", "patient", "survey"] = "image"
+    """`patient`: the predictor passes whole scans, slices in order: all rows of a patient, or a volume. `survey`: it
+    shows all images of a patient to `survey` and then passes them batch by batch, with what that found; or a volume."""
     needs_levels: ClassVar[bool] = False
     """True if the predictor has to refuse images that the preparation would scale one by one, as it does floats."""
     wraps: ClassVar[str | None] = None
@@ -230,6 +231,15 @@ class Model(nn.Module):
                 probabilities = outputs.float().sigmoid()
                 return Prediction(outputs, probabilities, (probabilities > 0.5).long())
             return Prediction(outputs, outputs.float().softmax(dim=1), outputs.argmax(dim=1))
+
+    def survey(self, batches: Iterable[Tensor], count: int) -> Any:
+        """What all images of a patient have in common; models that predict by survey take it as `common` of `predict`.
+
+        Args:
+            batches: the patient's images, each (B, C, *spatial), prepared; all are to be looked at, none to be kept.
+            count: of images in all batches.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define survey()")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model to a folder; see `medgraft.models.storage.save_model`."""
