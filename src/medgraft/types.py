@@ -124,6 +124,8 @@ class Preparation(BaseModel):
             if numbers is not None and (len(numbers) != self.dimensions or any(n <= 0 for n in numbers)):
                 order = "(H, W)" if self.dimensions == 2 else "(D, H, W)"
                 raise ValueError(f"{name} must be {self.dimensions} positive numbers {order}")
+        if self.channels < 1:
+            raise ValueError(f"channels must be 1 or more, got {self.channels}")
         if self.slices < 1 or self.slices % 2 == 0 or (self.slices > 1 and self.dimensions == 3):
             raise ValueError("slices must be 1, or 3, 5, ... for a two-dimensional network")
         if self.channels % self.slices:

@@ -226,7 +226,7 @@ def test_kinds_change_where_the_network_can() -> None:
 @pytest.mark.parametrize(
     ("classes", "options", "message"),
     [
-        (("a", "a"), {}, "'a' is given twice"),
+        (("a", "a"), {}, "class names must differ; repeated: a"),
         (("a",), {}, "at least 2 classes"),
         ((), {"kind": "encode", "keep_source_head": True}, None),
     ],

@@ -192,9 +192,17 @@ def test_other_class_counts_are_numbered() -> None:
         ("models/nowhere", {}, "a saved folder or a weights file, but got 'models/nowhere'"),
         ("", {}, "one of: packaged/efficientnet_lite0"),
         (".", {}, "model.json, but . has none"),
+        ("random/test_resnet", {"classes": ("a", "b"), "channels": 0}, "channels must be 1 or more, got 0"),
+        ("packaged/efficientnet_lite0", {"channels": 0}, "channels must be 1 or more, got 0"),
+        ("random/test_vit", {"classes": ("a", "b"), "channels": -1}, "channels must be 1 or more, got -1"),
+        ("random/test_resnet", {"classes": ("a", "b"), "size": (0, 0)}, "2 positive numbers (H, W)"),
+        ("random/test_resnet", {"classes": ("a", "b"), "size": ()}, "2 positive numbers (H, W)"),
+        ("packaged/efficientnet_lite0", {"size": ()}, "2 positive numbers (H, W)"),
+        ("random/unet3d", {"classes": ("a", "b"), "size": (64, 64)}, "3 positive numbers (D, H, W)"),
+        ("random/test_vit", {"classes": ("a", "a")}, "class names must differ; repeated: a"),
     ],
 )
-def test_wrong_names_get_one_sentence(name: str, options: dict[str, Any], message: str) -> None:
+def test_wrong_names_and_arguments_get_one_sentence(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError) as caught:
         open_source(name, **options)
     assert message in str(caught.value) and "\n" not in str(caught.value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from medgraft.errors import ModelError
 from medgraft.models.model import Model
-from medgraft.models.spec import ModelSpec, with_channels
+from medgraft.models.spec import ModelSpec, refused, with_channels
 from medgraft.models.storage import from_tree, tree
 from medgraft.types import Kind, Preparation
 
@@ -324,22 +323,17 @@ def _target_spec(
     preparation = model.spec.preparation
     if dimensions not in (None, preparation.dimensions):
         preparation = _of_volumes(model)
-    preparation = with_channels(preparation, channels or preparation.channels)
-    fields: dict[str, Any] = preparation.model_dump() | ({"size": size, "spacing": None} if size else {})
-    repeated = [name for name, count in Counter(classes).items() if count > 1]
-    if repeated:
-        raise ModelError(
-            "regraft", "class names that differ", f"{repeated[0]!r} is given twice", "Rename or remove one."
-        )
     try:
+        preparation = with_channels(preparation, preparation.channels if channels is None else channels)
+        sized: dict[str, Any] = {} if size is None else {"size": size, "spacing": None}
         return model.spec.changed(
-            kind=kind, classes=classes, channels=fields["channels"], preparation=type(preparation)(**fields)
+            kind=kind,
+            classes=classes,
+            channels=preparation.channels,
+            preparation=type(preparation)(**preparation.model_dump() | sized),
         )
     except ValidationError as problem:
-        raise ModelError(
-            "regraft", "classes, channels and size that go together",
-            problem.errors()[0]["msg"].removeprefix("Value error, "), "Change the arguments.",
-        ) from problem  # fmt: skip
+        raise refused("regraft", problem) from problem
 
 
 def _of_volumes(model: Model) -> Preparation:

@@ -14,6 +14,7 @@ from typing import Any
 
 import timm
 import torch
+from pydantic import ValidationError
 from timm.data.imagenet_info import ImageNetInfo
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,7 +23,7 @@ from medgraft.models.backbones import Classifier, create_network, own_size
 from medgraft.models.hub import fetch_weights
 from medgraft.models.model import Model
 from medgraft.models.regraft import regraft
-from medgraft.models.spec import ModelSpec
+from medgraft.models.spec import ModelSpec, refused
 from medgraft.models.state_files import SUFFIXES, open_state_file
 from medgraft.models.storage import load_model
 from medgraft.models.unet import UNet
@@ -117,7 +118,12 @@ def _fitted(
                 "Give classes, or kind='encode'.",
             )  # fmt: skip
     spec = source.spec
-    wanted = (kind, classes, channels or spec.channels, size or spec.preparation.size)
+    wanted = (
+        kind,
+        classes,
+        spec.channels if channels is None else channels,
+        spec.preparation.size if size is None else size,
+    )
     if wanted == (spec.kind, spec.classes, spec.channels, spec.preparation.size):
         return source
     return regraft(source, classes, channels, kind=kind, size=size)[0]
@@ -133,22 +139,26 @@ def _open_random(
             f"random/{name}", f"class names for kind {kind!r}", "got none", "Give classes, or kind='encode'."
         )
     in_volumes = unet is not None and unet["volumes"] is not None
-    channels = channels or (1 if in_volumes else 3)
-    if unet is None:
+    if channels is None:
+        channels = 1 if in_volumes else 3
+    if unet is None and size is None:
         # networks that take one size only (ViT, Swin) say so; the others take images as stored
-        size = size or own_size(create_network(name, 0, channels))
-    spec = ModelSpec(
-        kind=kind,
-        classes=classes,
-        channels=channels,
-        preparation=Preparation(
-            dimensions=3 if in_volumes else 2,
-            size=size,
+        size = own_size(create_network(name, 0, 3))
+    try:
+        spec = ModelSpec(
+            kind=kind,
+            classes=classes,
             channels=channels,
-            patch=PATCH if in_volumes and size is None else None,
-        ),
-        provenance={"source": f"random/{name}"},
-    )
+            preparation=Preparation(
+                dimensions=3 if in_volumes else 2,
+                size=size,
+                channels=channels,
+                patch=PATCH if in_volumes and size is None else None,
+            ),
+            provenance={"source": f"random/{name}"},
+        )
+    except ValidationError as problem:
+        raise refused(f"random/{name}", problem) from problem
     if unet is None:
         return _centred(Classifier(spec, architecture=name))
     return UNet(spec, width=int(unet["width"] or WIDTH), flat_levels=int(unet["flat"] or 0))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from medgraft.errors import ModelError
 from medgraft.types import JSON, Kind, Preparation
 
 FEWEST_CLASSES: dict[Kind, int] = {"classify": 2, "multilabel": 1, "segment": 2, "detect": 1, "encode": 0}
@@ -66,6 +67,21 @@ class ModelSpec(BaseModel):
         """The spec as plain JSON values; `ModelSpec.model_validate` reads them back."""
         plain: JSON = self.model_dump(mode="json")
         return plain
+
+
+def refused(who: str, problem: ValidationError) -> ModelError:
+    """What is wrong with arguments from which no `ModelSpec` can be made, as one sentence of `who`.
+
+    >>> try:
+    ...     ModelSpec(kind="encode", classes=("benign",))
+    ... except ValidationError as problem:
+    ...     print(refused("open_source", problem).got)
+    kind 'encode' has no classes; leave classes empty
+    """
+    return ModelError(
+        who, "classes, channels and size that go together",
+        problem.errors()[0]["msg"].removeprefix("Value error, "), "Change the arguments.",
+    )  # fmt: skip
 
 
 def with_channels(preparation: Preparation, channels: int) -> Preparation:
