@@ -141,20 +141,22 @@ def _open_random(
     in_volumes = unet is not None and unet["volumes"] is not None
     if channels is None:
         channels = 1 if in_volumes else 3
-    if unet is None and size is None:
-        # networks that take one size only (ViT, Swin) say so; the others take images as stored
-        size = own_size(create_network(name, 0, 3))
     try:
+        preparation = Preparation(
+            dimensions=3 if in_volumes else 2,
+            size=size,
+            channels=channels,
+            patch=PATCH if in_volumes and size is None else None,
+        )
+        if unet is None and size is None:
+            # networks that take one size only (ViT, Swin) say so; the others take images as stored
+            own = own_size(create_network(name, 0, channels))
+            preparation = preparation.model_copy(update={"size": own})
         spec = ModelSpec(
             kind=kind,
             classes=classes,
             channels=channels,
-            preparation=Preparation(
-                dimensions=3 if in_volumes else 2,
-                size=size,
-                channels=channels,
-                patch=PATCH if in_volumes and size is None else None,
-            ),
+            preparation=preparation,
             provenance={"source": f"random/{name}"},
         )
     except ValidationError as problem:
