@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from medgraft.data.cohort import Cohort
+from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
@@ -30,11 +35,11 @@ def small(epochs: int = 2, batch: int = 8, lr: float = 0.03, **settings: object)
     return MoCoV2(**({"dimension": 8, "queue": 12, "schedule": schedule} | settings))  # type: ignore[arg-type]
 
 
-def objective(method: MoCoV2) -> QueueContrast:
+def objective(method: MoCoV2, cohort: Cohort = GREY) -> QueueContrast:
     torch.manual_seed(0)
     model = make_model("encode")
     features = model.features(torch.zeros(2, 1, 32, 32)).shape[1]
-    rows = run().loader(GREY, model.spec.preparation)
+    rows = run().loader(cohort, model.spec.preparation)
     return method.objective(model, rows, method.heads(model, features))
 
 
@@ -88,6 +93,28 @@ def test_rows_wait_beside_their_keys_and_are_not_told_from_themselves() -> None:
 def test_a_queue_is_no_longer_than_there_are_images() -> None:
     assert len(objective(small(queue=7)).queue.keys) == 7
     assert len(objective(MoCoV2(schedule=small().schedule)).queue.keys) == len(GREY) == 24
+
+
+def test_an_image_that_a_weight_repeats_is_not_told_from_itself(tmp_path: Path) -> None:
+    """Four images, three of them in two rows: the second row waits under the first, and is left out like it."""
+    draw = np.random.default_rng(0)
+    for name in "abcd":
+        Image.fromarray(draw.integers(0, 255, (32, 32), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "pool.csv").write_text("image\n" + "".join(f"{name}.png\n" for name in "abcdbca"))
+    pooled = read_manifest(tmp_path / "pool.csv", kind="encode")
+    learning = objective(small(batch=3, queue=24, momentum=1.0), pooled).train()
+    assert len(learning.queue.keys) == 4
+    images = learning.rows([1, 2, 3]).images
+    learning.loss(Step({"first": images, "second": images, "rows": torch.tensor([1, 2, 3])}), "main", NOW)
+    assert learning.queue.rows.tolist() == [1, 2, 3, -1]
+    queue, again = learning.queue.keys.clone(), learning.rows([4, 5, 6]).images
+    with torch.no_grad():
+        queries = learning.projector(learning.model.features(again))
+        keys = learning.follower(again)[1]
+        others = [queue[[1, 2, 3]], queue[[0, 2, 3]], queue]
+        parts = [queue_contrast(q[None], k[None], o, 0.2) for q, k, o in zip(queries, keys, others)]
+    step = Step({"first": again, "second": again, "rows": torch.tensor([4, 5, 6])})
+    assert learning.loss(step, "main", NOW).total.item() == pytest.approx(float(sum(parts)) / 3, rel=1e-4)
 
 
 def test_queue_and_copy_are_state_of_the_training() -> None:

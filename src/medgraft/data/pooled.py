@@ -62,6 +62,18 @@ def pool_images(
     return read_manifest(path, kind="encode")
 
 
+def first_rows(cohort: Cohort) -> np.ndarray:
+    """For each row, (N,) int64, the first row with the same image: its own, but where a weight repeats an image.
+
+    >>> from medgraft.data.samples import load_samples
+    >>> first_rows(load_samples("nuclei"))[:3]
+    array([0, 1, 2])
+    """
+    seen: dict[str | int, int] = {}
+    images = (cohort.reference("image", row) or row for row in range(len(cohort)))
+    return np.array([seen.setdefault(image, row) for row, image in enumerate(images)], dtype=np.int64)
+
+
 def _check(sets: Sequence[Cohort], weights: Sequence[float] | None) -> None:
     if not sets:
         raise DataError("pool_images", "one data set or more", "there is none", "Name one.")

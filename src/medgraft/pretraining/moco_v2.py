@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
+import torch
 from pydantic import Field as Setting
+from torch import Tensor
 
+from medgraft.data.pooled import first_rows
 from medgraft.engine.distributed import gather_rows
 from medgraft.engine.loading import Loader
 from medgraft.engine.optimizers import ParamGroup
@@ -47,7 +51,7 @@ class MoCoV2(TwoViews):
     """Share of itself that the copy keeps in a step, as published. In a training of some hundred steps it hardly moves
     then: take 0.99."""
     queue: int = Setting(default=4096, ge=1)
-    """Keys of other images to tell from; no more are kept than there are images. Published: 65536."""
+    """Keys of other images to tell from; no more are kept than there are different ones. Published: 65536."""
     dimension: int = Setting(default=128, ge=1)
     """Of the embeddings, as published. The projector has two layers; the inner one is as wide as the features."""
     schedule: Schedule = Schedule(epochs=200, batch_size=256, optimizer="sgd", lr=0.03, weight_decay=1e-4)
@@ -73,12 +77,15 @@ class QueueContrast(TwoViewsObjective):
     """
 
     projector: Projector
+    images: Tensor
 
     def __init__(self, model: Model, rows: Loader, heads: Heads, method: MoCoV2) -> None:
         super().__init__(model, rows, heads, method)
         self.temperature, self.momentum = method.temperature, method.momentum
         self.follower = MomentumNetwork(model, heads["projector"])
-        self.queue = KeyQueue(min(method.queue, len(rows)), method.dimension)
+        images = first_rows(rows.cohort)  # rows that a weight repeats are one image
+        self.register_buffer("images", torch.from_numpy(images), persistent=False)
+        self.queue = KeyQueue(min(method.queue, len(np.unique(images))), method.dimension)
 
     def groups(self, phase: str) -> list[ParamGroup]:
         """Encoder and projector, but not the copy."""
@@ -90,8 +97,8 @@ class QueueContrast(TwoViewsObjective):
         queries = self.projector(features)
         self.follower.follow(self.model, self.projector, self.momentum)
         seen, keys = self.follower(step.tensors["second"])
-        rows = step.tensors["rows"]
-        same = rows[:, None] == self.queue.rows
+        images = self.images[step.tensors["rows"]]
+        same = images[:, None] == self.queue.rows
         loss = queue_contrast(queries, keys, self.queue.keys, self.temperature, same)
-        self.queue.add(gather_rows(keys), gather_rows(rows))
+        self.queue.add(gather_rows(keys), gather_rows(images))
         return Loss(loss, describe_features(features, seen))
