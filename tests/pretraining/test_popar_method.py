@@ -152,7 +152,7 @@ def test_its_loss_is_that_of_a_loop(architecture: str) -> None:
             entropy -= scores[truth] - math.log(sum(map(math.exp, scores)))
             right[moved][0] += scores.index(max(scores)) == truth
             right[moved][1] += 1
-        errors[moved] += float((restored[image] - clean[image]).square().mean())
+        errors[moved] += (restored[image] - clean[image]).square().mean().item()
     expected = 0.3 * entropy / 128 + 0.5 * errors[True] / 8 + 0.9 * errors[False] / 8
     assert loss.total.item() == pytest.approx(expected, rel=1e-5)
     assert loss.parts["order"].item() == pytest.approx(entropy / 128, rel=1e-5)
