@@ -25,7 +25,7 @@ from medgraft.reports.panels import make_panels
 
 TWINS = {
     "method": "barlow_twins",
-    "settings": {"projector": [8, 8], "schedule": {"epochs": 1, "batch_size": 8, "optimizer": "adam"}},
+    "settings": {"projector": [8, 8], "schedule": {"epochs": 1, "batch_size": 4, "optimizer": "adam"}},
 }  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def small(epochs: int = 1, batch: int = 8, lr: float = 1e-3, **settings: object)
     return BarlowTwins(**({"projector": (16, 16), "schedule": schedule} | settings))  # type: ignore[arg-type]
 
 
-def coloured(count: int = 6, side: int = 32) -> Cohort:
+def coloured(count: int = 8, side: int = 32) -> Cohort:
     pixels = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), dtype=np.uint8)
     return Cohort.from_arrays(pixels, kind="encode", name="photographs")
 
@@ -196,10 +196,10 @@ def refused(cohort: Cohort, method: BarlowTwins | None = None, **options: object
 
 def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    for number, side in enumerate((32, 40, 32, 40)):
+    for number, side in enumerate((32, 40) * 4):
         pixels = rng.integers(0, 255, (side, 32), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    (tmp_path / "manifest.csv").write_text("image\n" + "".join(f"{number}.png\n" for number in range(4)))
+    (tmp_path / "manifest.csv").write_text("image\n" + "".join(f"{number}.png\n" for number in range(8)))
     cohort = read_manifest(tmp_path / "manifest.csv", kind="encode")
     error = refused(cohort)
     assert isinstance(error, DataError)

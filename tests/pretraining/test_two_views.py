@@ -127,11 +127,14 @@ def test_what_cannot_be_learned_from_is_one_sentence(method: TwoViews) -> None:
 
     alone = refused(pixels[:1])
     assert isinstance(alone, DataError) and "at least 2 images" in str(alone)
+    few = refused(pixels)
+    assert isinstance(few, DataError) and "a batch has, 8 here" in str(few)
+    assert "the source has 3" in str(few) and "schedule.batch_size to 3 or less" in str(few)
     halves = method.model_copy(update={"schedule": SCHEDULE.model_copy(update={"batch_size": 2})})
     halved = refused(pixels, halves)
     assert isinstance(halved, SettingsError) and "Raise schedule.batch_size" in str(halved)
-    assert "have one value each" in str(refused(np.stack([pixels[0] * 0 + 9, pixels[0] * 0 + 70])))
-    assert "are the same" in str(refused(np.stack([pixels[0]] * 4)))
+    assert "have one value each" in str(refused(np.stack([pixels[0] * 0 + 9, pixels[0] * 0 + 70] * 4)))
+    assert "are the same" in str(refused(np.stack([pixels[0]] * 8)))
 
 
 def test_features_are_described_as_by_each_measure() -> None:

@@ -102,10 +102,10 @@ class Pretraining(MethodSettings):
         return regraft(model, (), channels, kind="encode", size=self.size)[0]
 
     def check_batches(self, images: int, run: Run) -> None:
-        """Refuse a cohort or batches that leave a process fewer images than it needs.
+        """Refuse fewer images than a batch, and batches that leave a process fewer than it needs.
 
         Raises:
-            DataError: the images are too few.
+            DataError: the images are too few, for the method or for the batches that are asked for.
             SettingsError: the batches are.
         """
         who, least = type(self).__name__, self.fewest * run.processes
@@ -115,6 +115,11 @@ class Pretraining(MethodSettings):
                 "Add images: they need no labels.",
             )  # fmt: skip
         batch = self.schedule.batch_size
+        if images < batch:
+            raise DataError(
+                who, f"at least as many images as a batch has, {batch} here", f"the source has {images}",
+                f"Add images, they need no labels; or set schedule.batch_size to {images} or less.",
+            )  # fmt: skip
         smallest = images // -(-images // batch)
         if smallest < least:
             raise SettingsError(
