@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 import medgraft as mg
 from medgraft.data.cohort import Cohort
-from medgraft.data.manifest import read_manifest
 from medgraft.data.task import Task
 from medgraft.engine.features import extract_features
-from medgraft.engine.loop import History
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, MedgraftError, ModelError, NeedError
+from medgraft.errors import ModelError
 from medgraft.models.projector import Projector
 from medgraft.models.regraft import regraft
 from medgraft.models.sources import open_source
@@ -28,7 +24,6 @@ from medgraft.models.twins_loss import barlow_twins_loss
 from medgraft.plugins import find_plugins, resolve_method
 from medgraft.pretraining import BarlowTwins
 from medgraft.pretraining.barlow_twins import Twins
-from medgraft.pretraining.images_alone import warn_of_collapse
 from medgraft.pretraining.views import VIEWS, views
 from medgraft.testing import make_cohort, make_model
 from medgraft.types import Progress
@@ -169,51 +164,12 @@ def test_heads_of_other_weights_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path / "1")
 
 
-def test_grey_images_get_one_channel_unless_told() -> None:
-    source = make_model("encode", channels=3)
-    short = run(limit=Limit(steps=1))
-    assert adapt(source, Task(source=GREY), small(), short).spec.channels == 1
-    told = adapt(source, Task(source=GREY), small(channels=3), run(limit=Limit(steps=1)))
-    assert told.spec.channels == 3
-    colour = adapt(source, Task(source=coloured()), small(), run(limit=Limit(steps=1)))
-    assert colour.spec.channels == 3
-
-
 def test_epochs_draw_other_views_and_the_same_ones_again() -> None:
     twins = objective(small(batch=16))
     first, again = (next(iter(twins.batches(NOW, run()))).tensors["first"] for _ in range(2))
     other = next(iter(twins.batches(Progress(1, 2), run()))).tensors["first"]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-
-
-def refused(cohort: Cohort, method: BarlowTwins | None = None, **options: object) -> MedgraftError:
-    with pytest.raises(MedgraftError) as caught:
-        method = method or small()
-        adapt(make_model("encode"), Task(source=cohort), method, run(limit=Limit(steps=1), **options))
-    return caught.value
-
-
-def test_images_of_different_sizes_need_a_size(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for number, side in enumerate((32, 40) * 4):
-        pixels = rng.integers(0, 255, (side, 32), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
-    (tmp_path / "manifest.csv").write_text("image\n" + "".join(f"{number}.png\n" for number in range(8)))
-    cohort = read_manifest(tmp_path / "manifest.csv", kind="encode")
-    error = refused(cohort)
-    assert isinstance(error, DataError)
-    assert "size" in str(error)
-    resized = adapt(
-        make_model("encode"), Task(source=cohort), small(size=(32, 32)), run(limit=Limit(steps=1))
-    )
-    assert resized.spec.preparation.size == (32, 32)
-
-
-def test_tasks_with_labels_are_refused() -> None:
-    remedy = r"kind is 'classify'\. Read its images alone.*kind=\"encode\".*`medgraft pretrain`\.$"
-    with pytest.raises(NeedError, match=remedy):
-        adapt(make_model("classify"), Task(source=make_cohort("classify")), small(), run())
 
 
 def test_the_encoder_of_a_unet_is_trained_and_its_decoder_waits() -> None:
@@ -224,18 +180,3 @@ def test_the_encoder_of_a_unet_is_trained_and_its_decoder_waits() -> None:
     assert learned
     assert not any(name.startswith(("decoder", "up", "head")) for name in learned)
     assert regraft(encoder, ("rest", "disc"), kind="segment")[1].names("new") == ("head.weight", "head.bias")
-
-
-def test_a_collapse_is_told_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
-    def row(rank: float, deviation: float) -> dict[str, float]:
-        return {"effective_rank": rank, "feature_deviation": deviation}
-
-    watched = Run()
-    with caplog.at_level(logging.WARNING):
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(4.4, 0.5)], "last", 1), watched)
-        assert not caplog.records  # a lower rank alone is no alarm
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(1.1, 0.5)], "last", 1), watched)
-        warn_of_collapse("BarlowTwins", History([row(16, 1.0), row(9.0, 0.001)], "last", 1), watched)
-    assert len(caplog.records) == 2
-    assert all("Lower schedule.lr" in record.getMessage() for record in caplog.records)
-    assert watched.shared.warnings == [record.getMessage() for record in caplog.records]

@@ -279,9 +279,9 @@ def test_pictures_show_permuted_and_changed_images_in_turn() -> None:
     assert not np.array_equal(rows[1][:, :64], rows[1][:, 66:130])
 
 
-def refused(model: Model, method: POPAR, cohort: Cohort | None = None) -> MedgraftError:
+def refused(model: Model, method: POPAR) -> MedgraftError:
     with pytest.raises(MedgraftError) as caught:
-        adapt(model, Task(source=cohort or gradients(8, side=64)), method, run(limit=SHORT))
+        adapt(model, Task(source=gradients(8, side=64)), method, run(limit=SHORT))
     return caught.value
 
 

@@ -23,7 +23,7 @@ from medgraft.engine.loading import Loader
 from medgraft.engine.method import adapt
 from medgraft.engine.run import Limit, Run
 from medgraft.engine.schedule import Schedule
-from medgraft.errors import DataError, MedgraftError, RunError, SettingsError, ShapeError
+from medgraft.errors import DataError, RunError, SettingsError, ShapeError
 from medgraft.images.augmentation import Augmentation
 from medgraft.models.collapse import alignment, effective_rank, feature_deviation, uniformity
 from medgraft.models.model import Model
@@ -115,26 +115,15 @@ def test_every_trained_weight_has_a_gradient_and_no_other(method: TwoViews) -> N
 
 
 @each_method
-def test_what_cannot_be_learned_from_is_one_sentence(method: TwoViews) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 1), dtype=np.uint8)
-
-    def refused(images: np.ndarray, changed: TwoViews = method) -> MedgraftError:
-        with pytest.raises(MedgraftError) as caught:
-            cohort = Cohort.from_arrays(images, kind="encode")
-            adapt(make_model("encode"), Task(source=cohort), changed, run(limit=Limit(steps=1)))
-        assert str(caught.value).startswith(type(method).__name__)
-        return caught.value
-
-    alone = refused(pixels[:1])
-    assert isinstance(alone, DataError) and "at least 2 images" in str(alone)
-    few = refused(pixels)
-    assert isinstance(few, DataError) and "a batch has, 8 here" in str(few)
-    assert "the source has 3" in str(few) and "schedule.batch_size to 3 or less" in str(few)
-    halves = method.model_copy(update={"schedule": SCHEDULE.model_copy(update={"batch_size": 2})})
-    halved = refused(pixels, halves)
-    assert isinstance(halved, SettingsError) and "Raise schedule.batch_size" in str(halved)
-    assert "have one value each" in str(refused(np.stack([pixels[0] * 0 + 9, pixels[0] * 0 + 70] * 4)))
-    assert "are the same" in str(refused(np.stack([pixels[0]] * 8)))
+def test_an_image_alone_cannot_be_told_from_others(method: TwoViews) -> None:
+    with pytest.raises(DataError, match=f"{type(method).__name__} needs at least 2 images"):
+        method.check_batches(1, run())
+    pairs = method.model_copy(update={"schedule": SCHEDULE.model_copy(update={"batch_size": 2})})
+    with pytest.raises(
+        SettingsError, match=r"3 images in batches of 2 leave one with 1 for 1 process\. Raise schedule\."
+    ):
+        pairs.check_batches(3, run())
+    pairs.check_batches(4, run())
 
 
 def test_features_are_described_as_by_each_measure() -> None:

@@ -118,13 +118,14 @@ class Pretraining(MethodSettings):
         if images < batch:
             raise DataError(
                 who, f"at least as many images as a batch has, {batch} here", f"the source has {images}",
-                f"Add images, they need no labels; or set schedule.batch_size to {images} or less.",
+                f"Add images, they need no labels; or set schedule.batch_size={images}, the largest that would do.",
             )  # fmt: skip
         smallest = images // -(-images // batch)
         if smallest < least:
             raise SettingsError(
                 who, f"batches of at least {self.fewest} images per process, better 256 in all",
-                f"{images} images in batches of {batch} leave one with {smallest} for {run.processes}",
+                f"{images} images in batches of {batch} leave one with {smallest} for {run.processes} "
+                f"process{'es' * (run.processes > 1)}",
                 "Raise schedule.batch_size.",
             )  # fmt: skip
 
