@@ -131,6 +131,32 @@ def test_several_sets_are_pooled_beside_the_run(tmp_path: Path) -> None:
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("shared", ["patient", "pixels"])
+def test_what_stands_on_both_sides_of_a_split_is_refused_unless_allowed(
+    tmp_path: Path, shared: str, pooled: bool
+) -> None:
+    table, other = data_set(tmp_path / "a", 10), data_set(tmp_path / "bb", 8)
+    rows = pd.read_csv(table).assign(split=["train"] * 8 + ["test"] * 2)
+    if shared == "patient":
+        rows.loc[9, "patient"] = rows.loc[3, "patient"]
+    else:  # of a pool, also those of different sets
+        trained = tmp_path / "bb" / "3.png" if pooled else tmp_path / "a" / "3.png"
+        (tmp_path / "a" / "9.png").write_bytes(trained.read_bytes())
+    rows.to_csv(table, index=False)
+    tables, out = [table, other][: 1 + pooled], tmp_path / "run"
+    words = [*tables, "--out", out, "--source", "random/test_resnet", *SHORT]
+    wrong = call(*words)
+    assert wrong.exit_code != 0 and not out.exists()
+    assert f"the same {shared} on one side only, but 1 is on both" in wrong.output
+    allowed = call(*words, "--allow-leak")
+    assert allowed.exit_code == 0, allowed.output
+    assert f"Trained on {16 if pooled else 8} rows" in allowed.output
+    assert f"Leaks were allowed: the same {shared}" in " ".join(
+        json.loads((out / "run.json").read_text())["warnings"]
+    )
+
+
 def test_a_pool_that_cannot_be_read_leaves_nothing(tmp_path: Path) -> None:
     tables = data_set(tmp_path / "a", 4), data_set(tmp_path / "bb", 4)
     (tmp_path / "bb" / "2.png").unlink()

@@ -30,10 +30,11 @@ def data_set(folder: Path, count: int, splits: str = "", level: int = 0) -> Coho
 def test_every_training_image_once(tmp_path: Path) -> None:
     first, second = data_set(tmp_path / "a", 4), data_set(tmp_path / "b", 6, "tttvxx", level=100)
     pooled = pool_images([first, second], tmp_path / "pool.csv")
-    assert (pooled.kind, len(pooled), pooled.fields) == ("encode", 7, {"images", "patients", "sites"})
-    levels = [int(pooled.picture(row).array.flat[0]) for row in range(7)]
-    assert levels == [0, 1, 2, 3, 100, 101, 102]
-    assert list(Counter(pooled.sites.tolist()).values()) == [4, 3]
+    assert (pooled.kind, len(pooled), pooled.fields) == ("encode", 10, {"images", "patients", "sites"})
+    levels = [int(pooled.picture(row).array.flat[0]) for row in range(10)]
+    assert levels == [0, 1, 2, 3, 100, 101, 102, 103, 104, 105]
+    assert pooled.table["split"].tolist() == ["train"] * 7 + ["validation"] + ["test"] * 2
+    assert list(Counter(pooled.training_rows.sites.tolist()).values()) == [4, 3]
 
 
 def test_patients_are_numbers_and_stay_apart(tmp_path: Path) -> None:
@@ -57,6 +58,13 @@ def test_weights_repeat_what_falls_short_and_cut_nothing(tmp_path: Path) -> None
     assert list(Counter(double.sites.tolist()).values()) == [16, 8]
     again = pool_images(sets, tmp_path / "again.csv", weights=(1, 1))
     assert again.table["image"].tolist() == equal.table["image"].tolist()
+    # what is kept for testing neither counts nor is repeated
+    sets.append(data_set(tmp_path / "c", 5, "xttxv"))
+    kept = pool_images(sets[1:], tmp_path / "kept.csv", weights=(1, 1))
+    assert list(Counter(kept.training_rows.sites.tolist()).values()) == [8, 8]
+    rows = kept.table.iloc[8:]
+    assert rows["split"].tolist() == ["test"] + ["train"] * 8 + ["test", "validation"]
+    assert sorted(Counter(rows[rows["split"] == "train"]["image"]).values()) == [4, 4]
 
 
 def test_what_cannot_be_pooled_is_one_sentence(tmp_path: Path) -> None:

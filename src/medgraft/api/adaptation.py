@@ -104,6 +104,11 @@ def adapt(
         outcome = {
             "selection": adapted.selection,
             "warnings": list(adapted.warnings),
+            "training_rows": {
+                side: len(cohort.training_rows)
+                for side, cohort in (("source", task.source), ("target", task.target))
+                if cohort is not None
+            },
             "weights_sha256": hash_weights(result),
             "seconds": round(time.monotonic() - started, 2),
         }

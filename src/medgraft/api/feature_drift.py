@@ -163,8 +163,7 @@ def _choose_sides(task: Task, images: int, seed: int) -> dict[str, Side]:
         )
     found = {TRAIN: target.split("train"), TEST: target.split("test")}
     if task.source is not None:
-        rows = task.source.split("train") if task.source.has_splits else task.source
-        found = {SOURCE: rows, **found}
+        found = {SOURCE: task.source.training_rows, **found}
     sides = {}
     for number, (side, rows) in enumerate(found.items()):
         if not len(rows):

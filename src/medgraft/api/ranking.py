@@ -162,7 +162,7 @@ def labelled_rows(task: Task) -> Cohort:
         raise DataError(
             "A ranking", "a target with truth", "the task has none", "Give Task(target=...) labelled images."
         )
-    rows = target.split("train") if target.has_splits else target
+    rows = target.training_rows
     if not len(rows):
         raise DataError(
             "A ranking", "training rows of the target", f"{target.name} has none",

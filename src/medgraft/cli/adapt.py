@@ -11,6 +11,7 @@ import typer
 from medgraft.cli.cohorts import ClassesOption, KindOption, SitesOption, open_cohort
 from medgraft.cli.settings import merge_settings, parse_settings, read_toml
 from medgraft.cli.training import (
+    AllowLeakOption,
     ArchitectureOption,
     CacheOption,
     CompileOption,
@@ -136,9 +137,7 @@ def adapt(
     ] = False,
     watch: WatchOption = None,
     watch_every: WatchEveryOption = 10,
-    allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
-    ] = False,
+    allow_leak: AllowLeakOption = False,
     allow_changed_data: Annotated[
         bool, typer.Option("--allow-changed-data", help="With a run.json: go on although the data changed.")
     ] = False,

@@ -9,6 +9,7 @@ import typer
 
 from medgraft.cli.settings import parse_settings
 from medgraft.cli.training import (
+    AllowLeakOption,
     ArchitectureOption,
     CacheOption,
     CompileOption,
@@ -63,6 +64,7 @@ def pretrain(
     ] = None,
     watch: WatchOption = None,
     watch_every: WatchEveryOption = 10,
+    allow_leak: AllowLeakOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "32-true",
@@ -92,6 +94,7 @@ def pretrain(
         precision=precision,  # type: ignore[arg-type]
         compile=compile,
         processes=processes,
+        allow_leak=allow_leak,
         log=log,  # type: ignore[arg-type]
         workers=workers,
         cache=cache,
@@ -107,8 +110,7 @@ def pretrain(
         table.parent.mkdir(parents=True, exist_ok=True)
         images = pool_images(cohorts, table, weights=weight or None, seed=seed)
     else:
-        (whole,) = cohorts
-        images = whole.split("train") if whole.has_splits else whole
+        (images,) = cohorts
     use_threads(threads)
     try:
         with stopped_by_sigterm(run.shared):

@@ -53,6 +53,9 @@ CacheOption = Annotated[
     Path | None,
     typer.Option(help="Folder that keeps prepared images, for sets larger than memory and for later runs."),
 ]
+AllowLeakOption = Annotated[
+    bool, typer.Option("--allow-leak", help="Go on although patients or pixels leak.")
+]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress bar and no summary.")]
 WatchOption = Annotated[
     Path | None,
@@ -118,10 +121,13 @@ def print_summary(folder: Path, told: Collection[str] = ()) -> None:
     for warning in recipe["warnings"]:
         if warning not in told:
             typer.echo(f"Warning: {warning}", err=True)
-    source, target = recipe["task"]["source"], recipe["task"]["target"]
-    done = f"Adapted to {target['rows']} rows" if target else f"Trained on {source['rows']} rows"
-    name = (target or source)["name"]
-    typer.echo(f"{done} of {name} with {recipe['method']['method']} in {recipe['seconds']:.0f} s.")
+    task = recipe["task"]
+    side, done = ("target", "Adapted to") if task["target"] else ("source", "Trained on")
+    rows = recipe.get("training_rows", {}).get(side, task[side]["rows"])  # the first runs did not record them
+    typer.echo(
+        f"{done} {rows} rows of {task[side]['name']} with {recipe['method']['method']} "
+        f"in {recipe['seconds']:.0f} s."
+    )
     typer.echo(
         f"Epoch kept by: {recipe['selection']}\nModel: {folder / 'model'}\nRecord: {folder / 'run.json'}"
     )

@@ -274,6 +274,11 @@ class Cohort:
             )  # fmt: skip
         return self._view(self._table[self._table["split"].isin(names)], "split", list(names))
 
+    @property
+    def training_rows(self) -> Cohort:
+        """The rows of the split train; all rows where the manifest has no splits."""
+        return self.split("train") if self.has_splits else self
+
     def only(self, fields: Iterable[Field]) -> Cohort:
         """The same rows with only these fields; the columns of the others are gone."""
         kept = set(fields)

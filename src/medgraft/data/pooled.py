@@ -21,14 +21,15 @@ def pool_images(
 ) -> Cohort:
     """Write the images of several data sets as one manifest without labels, and open it.
 
-    Rows of the splits `validation` and `test` stay out: what is kept for testing trains no source model. A row tells
-    the image, its data set as `site`, and a number for its patient, not the patient's name.
+    Where a set has splits, rows keep theirs, so that what is kept for testing trains no source model and is missed by
+    no check of leaks. A row tells the image, its data set as `site`, and a number for its patient, not the patient's
+    name.
 
     Args:
         cohorts: read from files, not in memory; their images stay where they are.
         path: of the table to write, .csv.
-        weights: how often images of each set are seen in an epoch, in relation to one another, above 0: (1, 1) means
-            equally often. A set that would fall short is repeated, and none is cut. None: every image once.
+        weights: how often training images of each set are seen in an epoch, in relation to one another, above 0:
+            (1, 1) means equally often. A set that would fall short is repeated, and none is cut. None: each once.
         seed: which images of a set are repeated once more than others.
 
     Raises:
@@ -43,21 +44,25 @@ def pool_images(
     >>> pool_images([nuclei], table).kind
     'encode'
     """
-    sets = [cohort.split("train") if cohort.has_splits else cohort for cohort in cohorts]
-    _check(sets, weights)
-    times = _repeats([len(cohort) for cohort in sets], weights)
+    trained = [cohort.training_rows for cohort in cohorts]
+    _check(trained, weights)
+    times = _repeats([len(rows) for rows in trained], weights)
     names = _different([cohort.name for cohort in cohorts])
     draw = np.random.default_rng(seed)
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
-    writer.writerow(["image", "patient", "site"])
-    for cohort, name, count in zip(sets, names, times, strict=True):
+    writer.writerow(["image", "patient", "site", "split"])
+    for cohort, rows, name, count in zip(cohorts, trained, names, times, strict=True):
         units = np.unique(cohort.units, return_inverse=True)[1]
-        whole, rest = divmod(count, len(cohort))
-        again = set(draw.permutation(len(cohort))[:rest].tolist())
-        for row in range(len(cohort)):
+        splits = cohort.table["split"].tolist() if cohort.has_splits else ["train"] * len(cohort)
+        whole, rest = divmod(count, len(rows))
+        places = np.array([row for row, split in enumerate(splits) if split == "train"])
+        copies = np.ones(len(cohort), dtype=int)
+        copies[places] = whole
+        copies[places[draw.permutation(len(rows))[:rest]]] += 1
+        for row, split in enumerate(splits):
             reference = Path(str(cohort.reference("image", row))).absolute()
-            writer.writerows([[str(reference), f"{name} {units[row]}", name]] * (whole + (row in again)))
+            writer.writerows([[str(reference), f"{name} {units[row]}", name, split]] * copies[row])
     write_text(Path(path), lines.getvalue())
     return read_manifest(path, kind="encode")
 

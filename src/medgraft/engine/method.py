@@ -191,7 +191,7 @@ def check_needs(task: Task, method: Method) -> None:
                  else "Add the column to the manifest")
                 + ", or choose a method that needs less: `medgraft methods --have ...` lists those.",
             )  # fmt: skip
-        if cohort is not None and not len(_training_rows(cohort)):
+        if cohort is not None and not len(cohort.training_rows):
             raise NeedError(
                 who, f"training rows in the {side}", f"none of its {len(cohort)} rows has the split 'train'",
                 "Mark rows as 'train' in the manifest's column 'split'.",
@@ -216,7 +216,7 @@ def check_leaks(task: Task, *, allow: bool) -> tuple[str, ...]:
         for other in cohorts:
             if other.has_splits:
                 held_out = other.split("validation", "test")
-                warnings += refuse_leaks(_training_rows(trained), held_out, allow=allow)
+                warnings += refuse_leaks(trained.training_rows, held_out, allow=allow)
             if trained is other and other.has_splits:
                 warnings += refuse_leaks(other.split("validation"), other.split("test"), allow=allow)
     return tuple(dict.fromkeys(warnings))
@@ -233,8 +233,4 @@ def withhold(task: Task, needs: Needs) -> Task:
 def _restrict(cohort: Cohort | None, fields: frozenset[Field]) -> Cohort | None:
     if cohort is None or not fields:
         return None
-    return _training_rows(cohort).only(fields & cohort.fields)
-
-
-def _training_rows(cohort: Cohort) -> Cohort:
-    return cohort.split("train") if cohort.has_splits else cohort
+    return cohort.training_rows.only(fields & cohort.fields)
