@@ -95,3 +95,18 @@ def test_the_command_in_their_head_names_every_path(path: Path) -> None:
     for name, table in values["cohorts"].items():
         places = [table["data"], *([table["source_data"]["data"]] if "source_data" in table else [])]
         assert all(place.startswith(("/data/", "phantoms/")) for place in places), name
+
+
+@pytest.mark.parametrize(
+    ("recipe", "cohort"),
+    [
+        ("chest_films", "shenzhen"),
+        ("popar", "shenzhen"),
+        ("rsna_pneumonia", "pneumonia"),
+        ("pulmonary_embolism", "embolism"),
+    ],
+)
+def test_what_has_no_published_split_is_divided_as_published(recipe: str, cohort: str) -> None:
+    grid = read_grid(RECIPES[0].with_name(f"{recipe}.toml"))
+    assert grid.cohorts[cohort].shares == {"train": 0.8, "test": 0.2}
+    assert {name for name, table in grid.cohorts.items() if table.shares} == {cohort}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.data.layouts.test_chexpert import chexpert
 
 from medgraft.benchmarks.grid import Data
 from medgraft.benchmarks.rows import open_data, within_budget
 from medgraft.data.samples import load_samples
-from medgraft.errors import DataError
+from medgraft.errors import DataError, SettingsError
 from medgraft.testing import make_cohort
 
 
@@ -73,3 +75,23 @@ def test_splits_count_as_what_the_grid_says(tmp_path):
     renamed = open_data(Data(data=folder, splits={"validation": "test"}))
     assert as_published.table["split"].tolist() == ["train"] * 4 + ["validation"]
     assert renamed.table["split"].tolist() == ["train"] * 4 + ["test"]
+
+
+def test_data_without_splits_are_divided_as_the_grid_says(tmp_path):
+    lines = ["image,label,patient"]
+    for number in range(40):
+        Image.fromarray(np.full((4, 4), number, np.uint8)).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{'ab'[number // 20]},P{number // 2}")
+    table = tmp_path / "films.csv"
+    table.write_text("\n".join(lines) + "\n")
+    divided = open_data(Data(data=str(table), shares={"train": 0.8, "test": 0.2}))
+    assert divided.table["split"].value_counts().to_dict() == {"train": 32, "test": 8}
+    assert not set(divided.split("train").patients) & set(divided.split("test").patients)
+    assert sorted(divided.split("test").labels) == [0] * 4 + [1] * 4
+    assert set(open_data(Data(data=str(table))).table["split"]) == {"train", "validation", "test"}
+    with pytest.raises(SettingsError, match="shares of train, validation and test that add up to 1"):
+        open_data(Data(data=str(table), shares={"train": 0.8, "test": 0.3}))
+    # what has splits keeps them
+    table.write_text("\n".join([lines[0] + ",split", *(f"{line},train" for line in lines[1:])]) + "\n")
+    kept = open_data(Data(data=str(table), classes=("a", "b"), shares={"train": 0.8, "test": 0.2}))
+    assert set(kept.table["split"]) == {"train"}

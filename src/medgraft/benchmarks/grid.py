@@ -45,6 +45,8 @@ class Data(Part):
     """Of a phantom: subjects, slices, side, seed, ..."""
     splits: Mapping[Split, Split] = Field(default_factory=dict)
     """What splits count as: {validation = "test"} where the images that were published for validation are the test."""
+    shares: Mapping[str, float] = Field(default_factory=dict)
+    """How data without splits are divided by patient; empty means 70/15/15. Data that have splits keep them."""
 
 
 AnyData = TypeVar("AnyData", bound=Data)

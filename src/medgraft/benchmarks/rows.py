@@ -28,7 +28,7 @@ def open_data(data: Data) -> Cohort:
     Raises:
         DataError: it cannot be opened.
     """
-    return _open(data.model_dump_json(include={"data", "kind", "classes", "settings", "splits"}))
+    return _open(data.model_dump_json(include={"data", "kind", "classes", "settings", "splits", "shares"}))
 
 
 @lru_cache(maxsize=8)
@@ -57,7 +57,7 @@ def _open(described: str) -> Cohort:
         cohort = load_samples(name)
     else:
         cohort = read_manifest(data.data, kind=data.kind, classes=data.classes or None)
-    whole = split_by_patient(cohort)
+    whole = split_by_patient(cohort, data.shares)
     if not data.splits:
         return whole
     return whole.with_splits([data.splits.get(split, split) for split in whole.table["split"]])
